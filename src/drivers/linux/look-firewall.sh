@@ -7,9 +7,20 @@
 export LC_ALL=C PATH="$TOOLS"
 FAILED='farrier: not listed'
 
+# has_failed PROGRAM: says that it could not list its rules. Where the kernel has no nf_tables, also not as a module
+# that the program would have loaded, there are none; where the kernel shows no symbols, that is not known.
+has_failed() {
+  case $1 in
+    nft | *-nft-save)
+      if grep -q . "$PROC/kallsyms" 2>/dev/null && ! grep -q nf_tables "$PROC/kallsyms"; then return; fi
+      ;;
+  esac
+  echo "$FAILED"
+}
+
 # list PROGRAM ARGUMENT...: shows the rules of this session among those that the program lists.
 list() {
-  { "$@" 2>/dev/null || echo "$FAILED"; } | grep -F -e "$MARK" -e "$FAILED" | while read -r rule; do
+  { "$@" 2>/dev/null || has_failed "$1"; } | grep -F -e "$MARK" -e "$FAILED" | while read -r rule; do
     case $rule in
       "$FAILED") echo "unlisted $1" ;;
       *) echo "left firewall rule: $rule" ;;

@@ -144,6 +144,11 @@ fn the_check_of_the_firewall_finds_rules_and_says_what_it_could_not_list() {
         tool("nft", "printenv");
         assert_eq!(look(&rules), found, "{shell:?}");
         assert_eq!(look(&[]), "unlisted nft\n", "{shell:?}: it has failed");
+        let symbols = place.path().join("kallsyms");
+        std::fs::write(&symbols, "0000000000000000 t nf_tables_core_module_init\n").unwrap();
+        assert_eq!(look(&[]), "unlisted nft\n", "{shell:?}: the kernel has nf_tables");
+        std::fs::write(&symbols, "0000000000000000 T tcp_v4_connect\n").unwrap();
+        assert_eq!(look(&[]), "", "{shell:?}: the kernel has no nf_tables");
         tool("nft", "true");
         tool("iptables-legacy-save", "printenv");
         assert_eq!(look(&rules), "", "{shell:?}: asking would create the table");

@@ -78,7 +78,10 @@ impl Manager for Apt<'_> {
         let version = format!("{}={}", target(request), request.version);
         let mut words = vec!["-q", "-y", "--no-install-recommends"];
         words.push(if trial { "--simulate" } else { "--no-remove" });
-        for option in ["Dpkg::Options::=--force-confdef", "Dpkg::Options::=--force-confold"] {
+        // apt reads the pseudo-terminal that it gives to dpkg once more after dpkg has ended, which loses the last
+        // output of a busy machine: why a script has failed, or that anything was installed at all.
+        let own_terminal = "Dpkg::Use-Pty=0";
+        for option in ["Dpkg::Options::=--force-confdef", "Dpkg::Options::=--force-confold", own_terminal] {
             words.extend(["-o", option]);
         }
         for (is_set, option) in [

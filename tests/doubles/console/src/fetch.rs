@@ -1,0 +1,147 @@
+//! The device as a client: it fetches an image from a server, with curl as a child process.
+//!
+//! Keys and certificates of servers are not checked: no guide says how these devices would know them.
+
+use std::process::Stdio;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::device::Device;
+use crate::image::digest;
+
+/// Where an image is, and who asks for it.
+#[derive(Clone)]
+pub(crate) struct Remote {
+    /// `http`, `https`, `ftp`, `tftp`, `scp`, `sftp`.
+    pub(crate) scheme: String,
+    /// Name or address; IPv6 in brackets or without; with a port if the product takes one.
+    pub(crate) host: String,
+    /// Absolute, or relative to the home of the user.
+    pub(crate) path: String,
+    pub(crate) user: String,
+    pub(crate) password: String,
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remote").field("url", &self.shown(None)).finish_non_exhaustive()
+    }
+}
+
+impl Remote {
+    /// Reads `protocol://user:password@host/path`.
+    pub(crate) fn of_url(url: &str) -> Option<Self> {
+        let url = url.trim_matches('"');
+        let (scheme, rest) = url.split_once("://")?;
+        let (authority, path) = rest.split_once('/')?;
+        let (login, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        let owned = str::to_owned;
+        (!host.is_empty() && !path.is_empty()).then(|| Self {
+            scheme: scheme.to_ascii_lowercase(),
+            host: owned(host),
+            path: format!("/{path}"),
+            user: owned(user),
+            password: owned(password),
+        })
+    }
+
+    /// The last part of the path.
+    pub(crate) fn file(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The URL without credentials; `port` where the product cannot be told one.
+    fn shown(&self, port: Option<u16>) -> String {
+        let host = match &self.host {
+            host if host.contains("::") && !host.starts_with('[') => format!("[{host}]"),
+            host => host.clone(),
+        };
+        let has_port = host.rsplit_once(':').is_some_and(|(name, _)| !name.contains(':') || name.ends_with(']'));
+        let port = port.filter(|_| !has_port).map(|port| format!(":{port}")).unwrap_or_default();
+        // curl takes `/~/` for the home of the user.
+        let path = if self.path.starts_with('/') { self.path.clone() } else { format!("/~/{}", self.path) };
+        format!("{}://{host}{port}{path}", self.scheme)
+    }
+}
+
+/// The file. Every try is in the journal, with what came of it.
+pub(crate) async fn fetch(device: &Arc<Device>, remote: &Remote) -> anyhow::Result<Vec<u8>> {
+    let port = device.settings().ports.get(&remote.scheme).copied();
+    let url = remote.shown(port);
+    let outcome = curl(remote, &url).await;
+    let mut detail = json!({"url": url, "user": remote.user});
+    match &outcome {
+        Ok(bytes) => {
+            detail["bytes"] = json!(bytes.len());
+            detail["sha256"] = json!(digest(bytes));
+        }
+        Err(error) => detail["error"] = json!(format!("{error:#}")),
+    }
+    device.lock().journal.write("fetch", detail);
+    outcome
+}
+
+async fn curl(remote: &Remote, url: &str) -> anyhow::Result<Vec<u8>> {
+    let known = ["http", "https", "ftp", "tftp", "scp", "sftp"];
+    ensure!(known.contains(&remote.scheme.as_str()), "no client for {}", remote.scheme);
+    // On standard input, where no list of processes shows the password.
+    let mut config = String::from(
+        "silent\nshow-error\nfail\nnoproxy = \"*\"\ninsecure\nconnect-timeout = 5\nspeed-limit = 1\nspeed-time = 10\n",
+    );
+    let mut set = |name: &str, value: &str| -> anyhow::Result<()> {
+        ensure!(!value.contains(['\n', '\r', '\0']), "{name} has a line break");
+        let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+        config.push_str(&[name, " = \"", &value, "\"\n"].concat());
+        Ok(())
+    };
+    set("proto", &format!("={}", remote.scheme))?;
+    set("url", url)?;
+    if !remote.user.is_empty() {
+        set("user", &format!("{}:{}", remote.user, remote.password))?;
+    }
+    let mut child = tokio::process::Command::new("curl")
+        .args(["--disable", "--globoff", "--config", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("start curl")?;
+    let mut input = child.stdin.take().context("no standard input")?;
+    input.write_all(config.as_bytes()).await?;
+    drop(input);
+    let output = child.wait_with_output().await.context("wait for curl")?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(output.stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The journal is printed by tests that fail, and read by people.
+    #[test]
+    fn credentials_in_a_url_are_not_shown() {
+        let remote = Remote::of_url("ftp://me:se@cret@10.0.0.1/a/b.bin").unwrap();
+        assert_eq!((remote.user.as_str(), remote.password.as_str()), ("me", "se@cret"));
+        assert_eq!(remote.shown(None), "ftp://10.0.0.1/a/b.bin");
+        assert!(!format!("{remote:?}").contains("cret"));
+    }
+
+    /// Old devices cannot be told a port; the lab has servers on other ones.
+    #[test]
+    fn a_port_is_set_where_the_command_has_none() {
+        let shown = |url: &str| Remote::of_url(url).unwrap().shown(Some(2222));
+        assert_eq!(shown("scp://10.0.0.1/x"), "scp://10.0.0.1:2222/x");
+        assert_eq!(shown("http://10.0.0.1:63001/x"), "http://10.0.0.1:63001/x");
+        assert_eq!(shown("http://[fd00::1]/x"), "http://[fd00::1]:2222/x");
+        assert_eq!(shown("http://[fd00::1]:63001/x"), "http://[fd00::1]:63001/x");
+        assert!(Remote::of_url("http://10.0.0.1").is_none());
+    }
+}

@@ -1,0 +1,442 @@
+//! A Brocade switch with Fabric OS.
+//!
+//! Follows: Brocade, Fabric OS Administrator's Guide, 53-1001763-02 (6.4), pages 190 and 194, and
+//! 53-1002446-01 (7.0.1), page 192, for the two partitions, their exchange by an HA reboot, the automatic
+//! commit, FTP, SFTP and SCP, and `release.plist`; Dell's edition for the M6505, page 18, for the questions that
+//! `firmwaredownload` asks when it has no operands or wrong ones; Fabric OS Administrator's Guide
+//! 53-0000518-09, page 4-7, for the fields of `version`; Fabric OS Command Reference 53-1001337-01
+//! (6.3), page 305, for `firmwarecommit` and `firmwarerestore`. What is not in them is in README.md.
+
+use std::fmt::Write as _;
+
+use super::Profile;
+use crate::device::Phase;
+use crate::fetch::{Remote, fetch};
+use crate::image::Header;
+use crate::job::{self, Restart};
+use crate::session::{Draw, Next, Session, Trouble};
+use crate::terminal::{Pager, Stop};
+
+pub(super) const PROFILE: Profile = Profile {
+    name: "fos",
+    model: "G620",
+    host_name: "switch",
+    ssh_id: "SSH-2.0-OpenSSH_6.2",
+    sign_in_banner: None,
+    idle_farewell: "\ntimed out waiting for input: auto-logout\n",
+    pager: Pager { prompt: "Type <CR> to continue, Q<CR> to stop: ", by_line: true },
+    parts: &[("fos", "v8.2.1c")],
+    two_partitions: true,
+};
+
+/// What `firmwaredownload` was told, and what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wanted {
+    host: String,
+    user: String,
+    path: String,
+    password: Option<String>,
+    /// `ftp`, `scp`, `sftp`; empty: it tries.
+    protocol: String,
+    /// `-s`: only this one partition pair, no HA reboot.
+    single: bool,
+    reboot: bool,
+    commit: bool,
+}
+
+pub(super) fn welcome(session: &Session) -> String {
+    let _same = &session.user;
+    "-----------------------------------------------------------------\nAuthorized use only.\n\n".to_owned()
+}
+
+pub(super) fn prompt(session: &Session) -> String {
+    format!("{}:{}> ", session.device.host_name(), session.user)
+}
+
+pub(super) fn no_place(holder: &str) -> String {
+    format!("Max remote sessions for login: {holder} exceeded\n")
+}
+
+/// The password is the last of the four operands that commas separate.
+pub(super) fn blotted(line: &str) -> String {
+    let shown = |word: &str| match word.splitn(4, ',').collect::<Vec<_>>().as_slice() {
+        [host, user, path, _secret] => format!("{host},{user},{path},***"),
+        _ => word.to_owned(),
+    };
+    line.split_whitespace().map(shown).collect::<Vec<_>>().join(" ")
+}
+
+pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next, Stop> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (name, rest) = words.split_first().map_or(("", &[][..]), |(name, rest)| (*name, rest));
+    let answer = match name.to_ascii_lowercase().as_str() {
+        "exit" | "logout" => return Ok(Next::Leave),
+        "firmwareshow" => firmware_show(session),
+        "firmwaredownloadstatus" => status(session),
+        "version" => version(session),
+        "switchshow" => format!(
+            "switchName:\t{}\nswitchType:\t162.0\nswitchState:\tOnline\nswitchMode:\tNative\n",
+            session.device.host_name()
+        ),
+        "hashow" => ha_show(session),
+        "switchstatusshow" => switch_status(session),
+        "errshow" | "help" => {
+            let text: String = (1..60).map(|n| format!("{n}: [SEC-1203], INFO, Login information\n")).collect();
+            session.page(&text, PROFILE.pager).await?;
+            String::new()
+        }
+        "firmwaredownload" => return download(session, rest).await,
+        "firmwarecommit" => return commit(session).await,
+        "firmwarerestore" => return restore(session).await,
+        "reboot" | "fastboot" => return reboot(session).await,
+        other => format!("rbash: {other}: command not found\n"),
+    };
+    session.terminal.write(&answer).await?;
+    Ok(Next::Prompt)
+}
+
+fn firmware_show(session: &Session) -> String {
+    let state = session.device.lock();
+    let part = state.part("fos");
+    let (primary, secondary) = part.map_or(("", ""), |part| {
+        (part.version.as_str(), part.secondary.as_deref().unwrap_or_default())
+    });
+    format!(
+        "Appl     Primary/Secondary Versions \n------------------------------------------\nFOS      {primary}\n         {secondary}\n"
+    )
+}
+
+fn version(session: &Session) -> String {
+    let version = session.device.lock().version("fos");
+    format!(
+        "Kernel:     2.6.34.6\nFabric OS:  {version}\nMade on:    Wed Feb 6 18:13:24 2019\nFlash:      Fri May 10 13:20:16 2019\nBootProm:   1.0.11\n"
+    )
+}
+
+fn ha_show(session: &Session) -> String {
+    let state = session.device.lock();
+    if state.settings.ha { "Heartbeat up\nHA State: In Sync\n" } else { "Not supported on this platform\n" }
+        .to_owned()
+}
+
+fn switch_status(session: &Session) -> String {
+    let bad = session.device.lock().faults.look(|fault| {
+        matches!(fault, crate::fault::Fault::PartnerUnhealthy).then_some(())
+    });
+    let word = if bad.is_some() { "MARGINAL" } else { "HEALTHY" };
+    format!("Switch Health Report\nSwitchState:\t{word}\n")
+}
+
+/// What has happened so far, numbered.
+fn status(session: &Session) -> String {
+    let state = session.device.lock();
+    let lines = [
+        "Firmware is being downloaded to the switch. This step may take up to 30 minutes.",
+        "Firmware has been downloaded to the secondary partition of the switch.",
+        "The firmware commit operation has started. This may take up to 10 minutes.",
+        "The commit operation has completed successfully.",
+        "Firmwaredownload command has completed successfully. Use firmwareshow to verify the firmware versions.",
+    ];
+    let Some(update) = &state.update else { return "No firmwaredownload session found.\n".to_owned() };
+    let past = match update.phase {
+        Phase::Fetching | Phase::Writing => 1,
+        Phase::Written | Phase::Restarting => 2,
+        Phase::Committing => 3,
+        Phase::Done if state.pending.is_some() => 2,
+        Phase::Done => 5,
+        Phase::Failed => {
+            return format!("[1]: {}\n\n[2]: Firmwaredownload failed. (0x13)\n", lines.first().unwrap_or(&""));
+        }
+    };
+    let mut text = String::new();
+    for (number, line) in (1..).zip(lines.iter().take(past)) {
+        let _fits = write!(text, "[{number}]: Thu Jan  9 10:0{number}:00 2020\n{line}\n\n");
+    }
+    text
+}
+
+/// Reads the operands: `[-s] [-b] [-n] [-p PROTOCOL] host,user,path[,password]`.
+fn operands(words: &[&str]) -> Option<Wanted> {
+    let mut wanted = Wanted {
+        host: String::new(),
+        user: String::new(),
+        path: String::new(),
+        password: None,
+        protocol: String::new(),
+        single: false,
+        reboot: false,
+        commit: true,
+    };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if *word == "-p" {
+            wanted.protocol = words.next()?.to_ascii_lowercase();
+        } else if let Some(letters) = word.strip_prefix('-') {
+            for letter in letters.chars() {
+                match letter {
+                    's' => wanted.single = true,
+                    'b' => wanted.reboot = true,
+                    'n' => wanted.commit = false,
+                    'f' | 'o' | 'c' => {}
+                    _ => return None,
+                }
+            }
+        } else {
+            let mut fields = word.trim_matches('"').splitn(4, ',').map(str::to_owned);
+            wanted.host = fields.next()?;
+            wanted.user = fields.next()?;
+            wanted.path = fields.next()?;
+            wanted.password = fields.next();
+        }
+    }
+    let known = ["", "ftp", "scp", "sftp"].contains(&wanted.protocol.as_str());
+    (known && !wanted.path.is_empty()).then_some(wanted)
+}
+
+/// The questions of the interactive mode; `-s` has two more.
+async fn interview(session: &mut Session, words: &[&str]) -> Result<Wanted, Stop> {
+    let single = words.iter().any(|word| word.starts_with('-') && word.contains('s'));
+    let terminal = &mut session.terminal;
+    let host = terminal.ask("Server Name or IP Address: ").await?;
+    let user = terminal.ask("User Name: ").await?;
+    let path = terminal.ask("File Name: ").await?;
+    let protocol = terminal.ask("Network Protocol(1-auto-select, 2-FTP, 3-SCP, 4-SFTP) [1]: ").await?;
+    let protocol = match protocol.as_str() {
+        "2" => "ftp",
+        "3" => "scp",
+        "4" => "sftp",
+        _ => "",
+    };
+    let (mut commit, mut reboot) = (true, false);
+    if single {
+        commit = yes(&terminal.ask("Do Auto-Commit after Reboot (Y/N) [Y]: ").await?, true);
+        reboot = yes(&terminal.ask("Reboot system after download (Y/N) [N]: ").await?, false);
+    }
+    let protocol = protocol.to_owned();
+    Ok(Wanted { host, user, path, password: None, protocol, single, reboot, commit })
+}
+
+fn yes(answer: &str, default: bool) -> bool {
+    match answer.to_ascii_lowercase().as_str() {
+        "" => default,
+        answer => answer == "y" || answer == "yes",
+    }
+}
+
+async fn download(session: &mut Session, words: &[&str]) -> Result<Next, Stop> {
+    let mut wanted = match operands(words) {
+        Some(wanted) => wanted,
+        None => interview(session, words).await?,
+    };
+    if wanted.password.is_none() {
+        let secret = session.terminal.ask_secret("Password: ").await?;
+        session.terminal.write("\n").await?;
+        wanted.password = Some(secret);
+    }
+    if let Err(trouble) = update(session, &wanted).await? {
+        session.terminal.write(&words_of(&trouble)).await?;
+    }
+    Ok(Next::Prompt)
+}
+
+async fn update(session: &mut Session, wanted: &Wanted) -> Result<Result<(), Trouble>, Stop> {
+    session.terminal.write("Checking system settings for firmwaredownload...\n").await?;
+    if let Err(trouble) = session.gate() {
+        return Ok(Err(trouble));
+    }
+    session
+        .terminal
+        .write(&format!(
+            "Server IP: {}, Protocol IPv4\nChecking version compatibility...\n",
+            wanted.host
+        ))
+        .await?;
+    let header = match image(session, wanted).await {
+        Ok(header) => header,
+        Err(trouble) => return Ok(Err(trouble)),
+    };
+    session.terminal.write("Version compatibility check passed.\nSystem settings check passed.\n\n").await?;
+    if !consent(session, &header, wanted).await? {
+        return Ok(Err(Trouble::Declined));
+    }
+    session
+        .terminal
+        .write(
+            "Firmware is being downloaded to the switch. This step may take up to 30 minutes.\nPreparing for firmwaredownload...\nStart to install packages...\n",
+        )
+        .await?;
+    let restart = if wanted.single && !wanted.reboot { Restart::Later } else { Restart::Device };
+    session.begin(&["fos"], header, restart, wanted.commit);
+    if let Err(trouble) = session.watch(Draw::Dots).await? {
+        return Ok(Err(trouble));
+    }
+    let last = if restart == Restart::Later {
+        "Please use firmwareshow to verify, and reboot the switch to activate the new firmware.\n"
+    } else if wanted.single || !session.device.settings().ha {
+        "Rebooting ...\n"
+    } else {
+        "HA Rebooting ...\n"
+    };
+    session
+        .terminal
+        .write(&format!(
+            "All packages have been downloaded successfully.\nFirmware has been downloaded to the secondary partition of the switch.\n{last}"
+        ))
+        .await?;
+    Ok(Ok(()))
+}
+
+/// The terms of use, and the question before everything that is disruptive or ends sessions.
+async fn consent(session: &mut Session, header: &Header, wanted: &Wanted) -> Result<bool, Stop> {
+    let settings = session.device.settings();
+    if !settings.eula_from.is_empty()
+        && header.version.starts_with(&settings.eula_from)
+        && !settings.eula_accepted
+    {
+        let terms: String = (1..40).map(|n| format!("{n}. Term of the end user license agreement.\n")).collect();
+        session.page(&terms, PROFILE.pager).await?;
+        let question = "Do you accept the terms of the End User License Agreement (EULA)? (Y/N) [N]: ";
+        if !yes(&session.terminal.ask(question).await?, false) {
+            return Ok(false);
+        }
+        session.device.lock().settings.eula_accepted = true;
+    }
+    if !session.second_prompt().await? {
+        return Ok(false);
+    }
+    let kind = if wanted.single || !settings.ha { "cold/disruptive" } else { "warm/non-disruptive" };
+    let but = if kind.starts_with("cold") { "and will" } else { "but will" };
+    let question = format!(
+        "You may run firmwaredownloadstatus to get the status of this\ncommand.\n\nThis command will cause a {kind} boot on the switch,\n{but} require that existing telnet, secure telnet or SSH sessions\nbe restarted.\n\nDo you want to continue (Y/N) [Y]: "
+    );
+    Ok(yes(&session.terminal.ask(&question).await?, true))
+}
+
+/// Fetches the image: one file, or what `release.plist` names.
+async fn image(session: &mut Session, wanted: &Wanted) -> Result<Header, Trouble> {
+    let schemes: &[&str] = match wanted.protocol.as_str() {
+        "ftp" => &["ftp"],
+        "scp" => &["scp"],
+        "sftp" => &["sftp"],
+        _ => &["scp", "sftp", "ftp"],
+    };
+    let mut last = Trouble::Transfer(String::new());
+    for scheme in schemes {
+        let remote = Remote {
+            scheme: (*scheme).to_owned(),
+            host: wanted.host.clone(),
+            path: wanted.path.clone(),
+            user: wanted.user.clone(),
+            password: wanted.password.clone().unwrap_or_default(),
+        };
+        let outcome = if session.device.settings().tree {
+            tree(session, remote).await
+        } else {
+            session.image(&remote, "fos").await
+        };
+        match outcome {
+            Err(Trouble::Transfer(why)) => last = Trouble::Transfer(why),
+            other => return other,
+        }
+    }
+    Err(last)
+}
+
+async fn tree(session: &mut Session, remote: Remote) -> Result<Header, Trouble> {
+    let folder = remote.path.trim_end_matches("/release.plist").trim_end_matches('/').to_owned();
+    let at = |file: &str| Remote { path: format!("{folder}/{file}"), ..remote.clone() };
+    let failed = |error: anyhow::Error| Trouble::Transfer(format!("{error:#}"));
+    let list = fetch(&session.device, &at("release.plist")).await.map_err(failed)?;
+    let mut whole = Vec::new();
+    for file in String::from_utf8_lossy(&list).lines().filter(|line| !line.is_empty()) {
+        whole.extend(fetch(&session.device, &at(file)).await.map_err(failed)?);
+    }
+    session.check(&whole, "fos")
+}
+
+async fn commit(session: &mut Session) -> Result<Next, Stop> {
+    session.terminal.write("Validating primary partition...\nDoing firmwarecommit now.\nPlease wait ...\n").await?;
+    session.device.lock().parts.iter_mut().for_each(|part| part.secondary = Some(part.version.clone()));
+    session.terminal.write("Replicate kernel image\nFirmwarecommit completes successfully.\n").await?;
+    Ok(Next::Prompt)
+}
+
+async fn restore(session: &mut Session) -> Result<Next, Stop> {
+    let restored = session.device.lock().parts.iter_mut().any(|part| {
+        let old = part.secondary.clone().filter(|old| *old != part.version);
+        old.map(|old| part.version = old).is_some()
+    });
+    let says = if restored {
+        job::restart(&session.device, "firmwarerestore");
+        "Restore old image to be active ...\nRebooting ...\n"
+    } else {
+        "No need to restore: both partitions are the same.\n"
+    };
+    session.terminal.write(says).await?;
+    Ok(Next::Prompt)
+}
+
+async fn reboot(session: &mut Session) -> Result<Next, Stop> {
+    let question = "Warning: This command would cause the switch to reboot\nand result in traffic disruption.\nAre you sure you want to reboot the switch [y/n]? ";
+    if yes(&session.terminal.ask(question).await?, false) {
+        session.terminal.write("Broadcast message from root: The system is going down for reboot NOW !!\n").await?;
+        job::restart(&session.device, "reboot");
+    }
+    Ok(Next::Prompt)
+}
+
+fn words_of(trouble: &Trouble) -> String {
+    let words = match trouble {
+        Trouble::Privilege => "RBAC permission denied.",
+        Trouble::Busy => "Another firmwaredownload session is currently running. Please try again later.",
+        Trouble::Mode(mode) => {
+            return format!("Cannot download the requested firmware: not allowed while the switch is in {mode} mode.\n");
+        }
+        Trouble::Standby => "The standby CP is not ready. Firmwaredownload is not allowed.",
+        Trouble::Partner => "Cannot upgrade: HA is not in sync.",
+        Trouble::Transfer(why) => {
+            let why = if why.contains("uthentication") || why.contains("denied") || why.contains("530") {
+                "The server is inaccessible or the user name or password is not correct."
+            } else {
+                "The server is inaccessible or the firmware path is invalid."
+            };
+            return format!("{why}\nFirmwaredownload failed: cannot access release.plist.\n");
+        }
+        Trouble::NoRoom => "There is not enough space left on the secondary partition.",
+        Trouble::NotAnImage => "Cannot download the requested firmware because the firmware file is corrupted.",
+        Trouble::WrongModel => {
+            "Cannot download the requested firmware because the firmware doesn't support this platform."
+        }
+        Trouble::Signature => "Cannot verify the signature of the firmware.",
+        Trouble::StepMissing(from) => {
+            return format!(
+                "Cannot upgrade directly to the requested firmware. Please upgrade to {from} first, then to the requested version.\n"
+            );
+        }
+        Trouble::Declined => "Firmwaredownload is aborted by the user.",
+        Trouble::Broken => "Firmwaredownload failed. Failed to install RPM packages.",
+    };
+    format!("{words}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wrong operands lead to questions, which a driver must not take for an answer.
+    #[test]
+    fn operands_are_read_as_the_guide_has_them() {
+        let wanted = operands(&["-sb", "-p", "scp", "10.0.0.1,me,/fos/v8,pa,ss"]).unwrap();
+        assert_eq!((wanted.host.as_str(), wanted.path.as_str()), ("10.0.0.1", "/fos/v8"));
+        assert_eq!(wanted.password.as_deref(), Some("pa,ss"));
+        assert!(wanted.single && wanted.reboot && wanted.commit);
+        assert_eq!(operands(&[]), None);
+        assert_eq!(operands(&["-p", "http", "10.0.0.1,me,/x"]), None);
+    }
+
+    /// The journal is printed by tests that fail, and read by people.
+    #[test]
+    fn the_journal_has_no_password() {
+        assert_eq!(blotted("firmwaredownload -p scp h,u,/p,pa,ss"), "firmwaredownload -p scp h,u,/p,***");
+    }
+}

@@ -1,0 +1,314 @@
+//! SSH: sign-in, terminals, and a port that really closes while the device is away.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use russh::keys::{Algorithm, PrivateKey};
+use russh::server::{Auth, ChannelOpenHandle, Config, Handler, Msg, Response, run_stream};
+use russh::{Channel, ChannelId, MethodKind, MethodSet, Preferred, SshId};
+use serde_json::json;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::device::{Device, Net};
+use crate::fault::Fault;
+use crate::session::Session;
+use crate::terminal::Terminal;
+
+/// What an SSH server offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithms {
+    /// What the library prefers today.
+    Modern,
+    /// Only what devices of 2008 have: SHA-1, CBC, an RSA key of 1024 bits.
+    Legacy,
+}
+
+/// How somebody signs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignIn {
+    /// By `password` and by `keyboard-interactive`.
+    Any,
+    /// By `password` only.
+    Password,
+    /// By `keyboard-interactive` only.
+    Interactive,
+}
+
+const BACKLOG: i32 = 16;
+
+/// RSA keys of that age had this length; it is also the shortest that OpenSSH's client takes.
+const LEGACY_BITS: usize = 1024;
+
+/// Makes host keys.
+pub(crate) fn host_keys(algorithms: Algorithms) -> anyhow::Result<Vec<PrivateKey>> {
+    let make = |algorithm| PrivateKey::random(&mut russh::keys::key::safe_rng(), algorithm);
+    if algorithms == Algorithms::Legacy {
+        let pair = russh::keys::ssh_key::private::RsaKeypair::random(
+            &mut russh::keys::key::safe_rng(),
+            LEGACY_BITS,
+        )?;
+        return Ok(vec![PrivateKey::from(pair)]);
+    }
+    let curve = russh::keys::EcdsaCurve::NistP256;
+    Ok(vec![make(Algorithm::Ed25519)?, make(Algorithm::Ecdsa { curve })?])
+}
+
+/// The configuration of the server.
+pub(crate) fn config(
+    device: &Device,
+    algorithms: Algorithms,
+    sign_in: SignIn,
+    keys: Vec<PrivateKey>,
+) -> Arc<Config> {
+    let methods: &[MethodKind] = match sign_in {
+        SignIn::Any => &[MethodKind::Password, MethodKind::KeyboardInteractive],
+        SignIn::Password => &[MethodKind::Password],
+        SignIn::Interactive => &[MethodKind::KeyboardInteractive],
+    };
+    let preferred = match algorithms {
+        Algorithms::Modern => Preferred::DEFAULT,
+        Algorithms::Legacy => Preferred {
+            kex: Cow::Borrowed(&[russh::kex::DH_G14_SHA1, russh::kex::DH_G1_SHA1]),
+            key: Cow::Borrowed(&[Algorithm::Rsa { hash: None }]),
+            cipher: Cow::Borrowed(&[russh::cipher::AES_128_CBC]),
+            mac: Cow::Borrowed(&[russh::mac::HMAC_SHA1]),
+            ..Preferred::DEFAULT
+        },
+    };
+    Arc::new(Config {
+        server_id: SshId::Standard(Cow::Borrowed(device.product.profile().ssh_id)),
+        methods: MethodSet::from(methods),
+        auth_rejection_time: Duration::from_millis(300),
+        auth_rejection_time_initial: Some(Duration::ZERO),
+        keys,
+        preferred,
+        max_auth_attempts: 4,
+        inactivity_timeout: None,
+        nodelay: true,
+        ..Config::default()
+    })
+}
+
+/// A bound socket, which accepts nothing yet.
+pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<(Socket, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into()).with_context(|| format!("bind {address}"))?;
+    let bound = socket.local_addr()?.as_socket().context("no address of the internet")?;
+    Ok((socket, bound))
+}
+
+/// Serves until the double ends. While the device is away the port is kept, but closed.
+pub(crate) async fn serve(device: Arc<Device>, socket: Socket, config: Arc<Config>) -> anyhow::Result<()> {
+    let address = socket.local_addr()?.as_socket().context("no address of the internet")?;
+    let mut net = device.net.subscribe();
+    let mut held = Some(socket);
+    loop {
+        let now = *net.borrow_and_update();
+        match now {
+            Net::Gone => return Ok(()),
+            Net::Down => {
+                if held.is_none() {
+                    held = Some(bind(address)?.0);
+                }
+                if net.changed().await.is_err() {
+                    return Ok(());
+                }
+            }
+            Net::Up => {
+                let socket = match held.take() {
+                    Some(socket) => socket,
+                    None => bind(address)?.0,
+                };
+                socket.listen(BACKLOG)?;
+                let listener = TcpListener::from_std(socket.into())?;
+                accept(&device, &listener, &config, &mut net).await;
+            }
+        }
+    }
+}
+
+async fn accept(
+    device: &Arc<Device>,
+    listener: &TcpListener,
+    config: &Arc<Config>,
+    net: &mut tokio::sync::watch::Receiver<Net>,
+) {
+    loop {
+        tokio::select! {
+            _ = net.changed() => return,
+            accepted = listener.accept() => {
+                if let Ok((stream, _)) = accepted {
+                    tokio::spawn(connection(Arc::clone(device), stream, Arc::clone(config)));
+                }
+            }
+        }
+    }
+}
+
+/// The library reads from a pipe, so that the connection itself can be cut at any time.
+async fn connection(device: Arc<Device>, mut stream: TcpStream, config: Arc<Config>) {
+    let mut net = device.net.subscribe();
+    if *net.borrow_and_update() != Net::Up {
+        return;
+    }
+    let born = device.lock().cut;
+    let (mut ours, theirs) = tokio::io::duplex(64 * 1024);
+    let handler = Connection { device: Arc::clone(&device), user: None, sizes: HashMap::new(), open: HashMap::new() };
+    tokio::spawn(async move {
+        // Connections that a client or a test breaks are none of the double's business.
+        if let Ok(session) = run_stream(config, theirs, handler).await {
+            drop(session.await);
+        }
+    });
+    let watched = Arc::clone(&device);
+    let cut = watched.until(|state| state.cut != born);
+    let silent = tokio::select! {
+        _ = tokio::io::copy_bidirectional(&mut stream, &mut ours) => false,
+        _ = net.changed() => device.has(&Fault::Silent),
+        () = cut => device.has(&Fault::Silent),
+    };
+    drop(ours);
+    if silent {
+        // The kernel still answers for it, as a dead device's switch port would not; nothing more is sent.
+        device.until(|_| *net.borrow() == Net::Gone).await;
+    }
+}
+
+/// One connection.
+struct Connection {
+    device: Arc<Device>,
+    user: Option<String>,
+    sizes: HashMap<ChannelId, (u32, u32)>,
+    open: HashMap<ChannelId, Channel<Msg>>,
+}
+
+impl Connection {
+    fn sign_in(&mut self, user: &str, password: &str, how: &str) -> Auth {
+        let mut state = self.device.lock();
+        let own = user == self.device.user && password == self.device.password;
+        let known = own || state.settings.accounts.get(user).is_some_and(|secret| secret == password);
+        state.journal.write(if known { "sign-in" } else { "refused" }, json!({"user": user, "how": how}));
+        drop(state);
+        if !known {
+            return Auth::reject();
+        }
+        self.user = Some(user.to_owned());
+        Auth::Accept
+    }
+
+    /// Takes the channel for a session. `None` if it has one already, or never was.
+    fn session(&mut self, id: ChannelId) -> Option<Session> {
+        let channel = self.open.remove(&id)?;
+        let settings = self.device.settings();
+        let idle = Duration::from_millis(settings.idle_ms);
+        let size = self.sizes.get(&id).copied();
+        let terminal = Terminal::new(Box::new(channel.into_stream()), size, settings.echo, idle);
+        let user = self.user.clone()?;
+        Some(Session { device: Arc::clone(&self.device), terminal, user, mode: String::new() })
+    }
+}
+
+/// Tells the client that its program has ended; it may be gone by now.
+async fn end(handle: russh::server::Handle, id: ChannelId) {
+    let _told = handle.exit_status_request(id, 0).await;
+    let _ended = handle.eof(id).await;
+    let _closed = handle.close(id).await;
+}
+
+impl Handler for Connection {
+    type Error = russh::Error;
+
+    async fn authentication_banner(&mut self) -> Result<Option<String>, Self::Error> {
+        Ok(self.device.product.profile().sign_in_banner.map(str::to_owned))
+    }
+
+    async fn auth_publickey_offered(
+        &mut self,
+        _: &str,
+        _: russh::server::PublicKeyOffer<'_>,
+    ) -> Result<Auth, Self::Error> {
+        Ok(Auth::reject())
+    }
+
+    async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Self::Error> {
+        Ok(self.sign_in(user, password, "password"))
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        _: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, Self::Error> {
+        let Some(mut response) = response else {
+            let prompts = Cow::Borrowed(&[(Cow::Borrowed("Password: "), false)][..]);
+            return Ok(Auth::Partial { name: "".into(), instructions: "".into(), prompts });
+        };
+        let password = response.next().unwrap_or_default();
+        Ok(self.sign_in(user, &String::from_utf8_lossy(&password), "keyboard-interactive"))
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut russh::server::Session,
+    ) -> Result<(), Self::Error> {
+        self.open.insert(channel.id(), channel);
+        reply.accept().await;
+        Ok(())
+    }
+
+    async fn pty_request(
+        &mut self,
+        channel: ChannelId,
+        _: &str,
+        columns: u32,
+        rows: u32,
+        _: u32,
+        _: u32,
+        _: &[(russh::Pty, u32)],
+        session: &mut russh::server::Session,
+    ) -> Result<(), Self::Error> {
+        self.sizes.insert(channel, (columns, rows));
+        session.channel_success(channel)
+    }
+
+    async fn shell_request(
+        &mut self,
+        channel: ChannelId,
+        session: &mut russh::server::Session,
+    ) -> Result<(), Self::Error> {
+        let Some(own) = self.session(channel) else { return session.channel_failure(channel) };
+        session.channel_success(channel)?;
+        let handle = session.handle();
+        tokio::spawn(async move {
+            own.shell().await;
+            end(handle, channel).await;
+        });
+        Ok(())
+    }
+
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        command: &[u8],
+        session: &mut russh::server::Session,
+    ) -> Result<(), Self::Error> {
+        let Some(own) = self.session(channel) else { return session.channel_failure(channel) };
+        session.channel_success(channel)?;
+        let (handle, line) = (session.handle(), String::from_utf8_lossy(command).into_owned());
+        tokio::spawn(async move {
+            own.command(&line).await;
+            end(handle, channel).await;
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,311 @@
+//! One session of an administrator: sign-in text, prompt, commands, until one side ends it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::device::{Device, Phase};
+use crate::fault::Fault;
+use crate::fetch::{Remote, fetch};
+use crate::image::Header;
+use crate::job::{self, Job, Restart};
+use crate::terminal::{Pager, Stop, Terminal};
+
+/// What a command leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The prompt again.
+    Prompt,
+    /// The session is over.
+    Leave,
+}
+
+/// Why an update is refused or fails. Each product has its own words for each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The account may not.
+    Privilege,
+    /// Another update runs.
+    Busy,
+    /// The security mode forbids it; the mode's name.
+    Mode(String),
+    /// The standby or backup module takes no image.
+    Standby,
+    /// The partner of the pair is not well.
+    Partner,
+    /// The transfer failed; what the client said.
+    Transfer(String),
+    /// There is no room.
+    NoRoom,
+    /// The file is no image, or was cut off.
+    NotAnImage,
+    /// The image is for another product or model.
+    WrongModel,
+    /// The signature does not fit.
+    Signature,
+    /// The image needs one of these versions first.
+    StepMissing(String),
+    /// The user said no.
+    Declined,
+    /// It broke off while it was written.
+    Broken,
+}
+
+/// How the progress is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Draw {
+    /// A bar that is drawn again in its line.
+    Bar,
+    /// Only the number, drawn again in its line with backspaces.
+    Percent,
+    /// Dots.
+    Dots,
+    /// Nothing is shown.
+    Nothing,
+}
+
+/// A session.
+pub(crate) struct Session {
+    pub(crate) device: Arc<Device>,
+    pub(crate) terminal: Terminal,
+    pub(crate) user: String,
+    /// What the product keeps of it, for example that questions are off.
+    pub(crate) mode: String,
+}
+
+impl Session {
+    /// A shell: text, prompt, commands.
+    pub(crate) async fn shell(mut self) {
+        let product = self.device.product;
+        let talk = async {
+            if let Some(refusal) = self.enter() {
+                return self.terminal.write(&refusal).await;
+            }
+            self.terminal.write(&product.welcome(&self)).await?;
+            loop {
+                self.noise().await?;
+                let prompt = product.prompt(&self);
+                self.terminal.write(&prompt).await?;
+                match self.terminal.read_line(crate::terminal::Typed::Shown).await {
+                    Ok(line) => {
+                        if self.run(&line).await? == Next::Leave {
+                            return Ok(());
+                        }
+                    }
+                    Err(Stop::Interrupted) => {}
+                    Err(stop) => return Err(stop),
+                }
+            }
+        };
+        if talk.await == Err(Stop::Idle) {
+            let farewell = product.idle_farewell();
+            let _gone = self.terminal.write(farewell).await;
+        }
+        self.leave();
+    }
+
+    /// One command without a shell.
+    pub(crate) async fn command(mut self, line: &str) {
+        let refused = self.enter();
+        let _ended = match refused {
+            Some(refusal) => self.terminal.write(&refusal).await.map(|()| Next::Leave),
+            None => self.run(line).await,
+        };
+        self.leave();
+    }
+
+    /// What the device says if it has no place for this session.
+    fn enter(&self) -> Option<String> {
+        let mut state = self.device.lock();
+        let foreign = state.faults.take(|fault| match fault {
+            Fault::OtherSession { user } => Some(user.clone()),
+            _ => None,
+        });
+        let full = state.sessions.len() >= state.settings.sessions;
+        let holder = foreign.or_else(|| full.then(|| state.sessions.first().cloned().unwrap_or_default()));
+        state.sessions.push(self.user.clone());
+        holder.map(|holder| self.device.product.no_place(&holder))
+    }
+
+    fn leave(&self) {
+        let mut state = self.device.lock();
+        if let Some(at) = state.sessions.iter().position(|user| *user == self.user) {
+            state.sessions.remove(at);
+        }
+    }
+
+    async fn run(&mut self, line: &str) -> Result<Next, Stop> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        if words.is_empty() {
+            return Ok(Next::Prompt);
+        }
+        let product = self.device.product;
+        self.device.lock().journal.write("command", json!({"line": product.blotted(line)}));
+        let late = self.device.lock().faults.take(|fault| match fault {
+            Fault::Slow { ms } => Some(*ms),
+            _ => None,
+        });
+        if let Some(ms) = late {
+            // sleep: the fault is that the answer comes late.
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+        }
+        match product.run(self, line.trim(), &words).await {
+            Err(Stop::Interrupted) => Ok(Next::Prompt),
+            other => other,
+        }
+    }
+
+    /// A message of the log between the lines.
+    pub(crate) async fn noise(&mut self) -> Result<(), Stop> {
+        let noise = self.device.lock().faults.take(|fault| match fault {
+            Fault::Noise { text } => Some(text.clone()),
+            _ => None,
+        });
+        match noise {
+            Some(text) => self.terminal.write(&format!("\n{text}\n")).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Text that may be longer than the terminal.
+    pub(crate) async fn page(&mut self, text: &str, pager: Pager) -> Result<(), Stop> {
+        let on = self.device.lock().settings.pager;
+        self.terminal.page(text, on.then_some(pager)).await
+    }
+
+    /// Whether the question that no guide has is answered with yes; without the fault it is.
+    pub(crate) async fn second_prompt(&mut self) -> Result<bool, Stop> {
+        let question = self.device.lock().faults.take(|fault| match fault {
+            Fault::SecondPrompt { question } => Some(question.clone()),
+            _ => None,
+        });
+        let Some(question) = question else { return Ok(true) };
+        let answer = self.terminal.ask(&question).await?;
+        self.device.lock().journal.write("answer", json!({"question": question, "answer": answer}));
+        Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// What forbids every update, before anything is fetched.
+    pub(crate) fn gate(&self) -> Result<(), Trouble> {
+        let mut state = self.device.lock();
+        if state.settings.role != "admin" {
+            return Err(Trouble::Privilege);
+        }
+        if state.is_busy() {
+            return Err(Trouble::Busy);
+        }
+        let mode = state.faults.take(|fault| match fault {
+            Fault::Mode { mode } => Some(mode.clone()),
+            _ => None,
+        });
+        if let Some(mode) = mode {
+            return Err(Trouble::Mode(mode));
+        }
+        if state.faults.has(&Fault::PartnerUnhealthy) {
+            return Err(Trouble::Partner);
+        }
+        Ok(())
+    }
+
+    /// Fetches an image and checks it against the part that gets it.
+    pub(crate) async fn image(&mut self, remote: &Remote, part: &str) -> Result<Header, Trouble> {
+        if self.device.has(&Fault::TransferFails) {
+            self.device.lock().journal.write("fetch", json!({"error": "fault"}));
+            return Err(Trouble::Transfer("connection reset".to_owned()));
+        }
+        let file = fetch(&self.device, remote).await.map_err(|error| Trouble::Transfer(format!("{error:#}")))?;
+        self.check(&file, part)
+    }
+
+    /// Checks an image that is here.
+    pub(crate) fn check(&self, file: &[u8], part: &str) -> Result<Header, Trouble> {
+        let mut state = self.device.lock();
+        if state.faults.has(&Fault::NoRoom) || file.len() > state.settings.room_bytes {
+            return Err(Trouble::NoRoom);
+        }
+        let header = Header::of_file(file).map_err(|_| Trouble::NotAnImage)?;
+        let model = &self.device.model;
+        let fits = header.models.is_empty() || header.models.contains(model);
+        if header.product != self.device.product.image_product(part) || !fits {
+            return Err(Trouble::WrongModel);
+        }
+        if header.bad_signature {
+            return Err(Trouble::Signature);
+        }
+        if !header.from.is_empty() && !header.from.contains(&state.version(part)) {
+            return Err(Trouble::StepMissing(header.from.join(", ")));
+        }
+        Ok(header)
+    }
+
+    /// Begins to write; the progress is the device's, whether this session lives or not.
+    pub(crate) fn begin(&self, parts: &[&str], header: Header, restart: Restart, commit: bool) {
+        let parts = parts.iter().map(|part| (*part).to_owned()).collect();
+        job::begin(&self.device, Job { parts, header, restart, commit });
+    }
+
+    /// Draws the progress until the image is written, or not.
+    pub(crate) async fn watch(&mut self, draw: Draw) -> Result<Result<(), Trouble>, Stop> {
+        let mut shown = None;
+        loop {
+            let (phase, percent) = match &self.device.lock().update {
+                Some(update) => (update.phase, update.percent),
+                None => return Ok(Ok(())),
+            };
+            if shown != Some(percent) && phase == Phase::Writing {
+                self.draw(draw, percent, shown.is_none()).await?;
+                shown = Some(percent);
+                self.disturb(percent).await?;
+            }
+            match phase {
+                Phase::Failed => {
+                    self.terminal.write("\n").await?;
+                    return Ok(Err(Trouble::Broken));
+                }
+                Phase::Written | Phase::Restarting | Phase::Committing | Phase::Done => {
+                    self.terminal.write("\n").await?;
+                    return Ok(Ok(()));
+                }
+                Phase::Fetching | Phase::Writing => {
+                    let device = Arc::clone(&self.device);
+                    let moved = |state: &crate::device::State| {
+                        let update = state.update.as_ref();
+                        update.is_none_or(|update| update.phase != phase || update.percent != percent)
+                    };
+                    device.until(moved).await;
+                }
+            }
+        }
+    }
+
+    async fn draw(&mut self, draw: Draw, percent: u8, first: bool) -> Result<(), Stop> {
+        match draw {
+            Draw::Bar => {
+                let full = usize::from(percent) / 4;
+                let bar = format!("{}>{}", "=".repeat(full), " ".repeat(25 - full));
+                self.terminal.write(&format!("\r\u{1b}[K[{bar}] \u{1b}[1m{percent:3}%\u{1b}[0m")).await
+            }
+            Draw::Percent => {
+                let back = if first { "" } else { "\u{8}\u{8}\u{8}\u{8}" };
+                self.terminal.write(&format!("{back}{percent:3}%")).await
+            }
+            Draw::Dots => self.terminal.write(".").await,
+            Draw::Nothing => Ok(()),
+        }
+    }
+
+    /// What may come in the middle of a progress.
+    async fn disturb(&mut self, percent: u8) -> Result<(), Stop> {
+        if percent < 40 {
+            return Ok(());
+        }
+        self.noise().await?;
+        if self.device.has(&Fault::PagerInProgress) {
+            let pager = self.device.product.pager();
+            self.terminal.write("\n").await?;
+            self.terminal.wait_at_pager(pager).await?;
+        }
+        Ok(())
+    }
+}

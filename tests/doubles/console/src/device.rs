@@ -28,7 +28,7 @@ pub struct Settings {
     pub idle_ms: u64,
     /// The account's rights: `admin` may update, `operator` and `user` may not.
     pub role: String,
-    /// How many sessions there may be at a time.
+    /// How many sessions there may be at a time; 0: as the product has it.
     pub sessions: usize,
     /// Output that is longer than the terminal stops until a key is pressed.
     pub pager: bool,
@@ -64,7 +64,7 @@ impl Default for Settings {
             commit_ms: 800,
             idle_ms: 600_000,
             role: "admin".to_owned(),
-            sessions: 4,
+            sessions: 0,
             pager: true,
             echo: true,
             mode: "off".to_owned(),
@@ -83,7 +83,7 @@ impl Default for Settings {
 
 /// A piece of firmware.
 #[derive(Debug, Clone, Serialize)]
-pub struct Part {
+pub(crate) struct Part {
     /// For example `fos`, `oa-1`, `vc-2`.
     pub name: String,
     /// What runs.
@@ -232,7 +232,8 @@ impl Device {
         let span = Duration::from_millis(self.lock().settings.reboot_ms);
         // sleep: a restart takes time, and nothing else happens in it.
         tokio::time::sleep(span).await;
-        self.until(|state| state.faults.look(|fault| (*fault == Fault::StaysDown).then_some(())).is_none()).await;
+        self.until(|state| state.faults.look(|fault| (*fault == Fault::StaysDown).then_some(())).is_none())
+            .await;
         if *self.net.borrow() == Net::Down {
             self.net.send_replace(Net::Up);
         }

@@ -32,6 +32,11 @@ impl std::fmt::Debug for Remote {
 }
 
 impl Remote {
+    /// Whether the server refused who asked; `why` is what curl said.
+    pub(crate) fn is_login(why: &str) -> bool {
+        ["Authentication", "Access denied", "401", "403"].iter().any(|word| why.contains(word))
+    }
+
     /// Reads `protocol://user:password@host/path`.
     pub(crate) fn of_url(url: &str) -> Option<Self> {
         let url = url.trim_matches('"');
@@ -49,21 +54,21 @@ impl Remote {
         })
     }
 
-    /// The last part of the path.
-    pub(crate) fn file(&self) -> &str {
-        self.path.rsplit('/').next().unwrap_or_default()
-    }
-
     /// The URL without credentials; `port` where the product cannot be told one.
     fn shown(&self, port: Option<u16>) -> String {
         let host = match &self.host {
             host if host.contains("::") && !host.starts_with('[') => format!("[{host}]"),
             host => host.clone(),
         };
-        let has_port = host.rsplit_once(':').is_some_and(|(name, _)| !name.contains(':') || name.ends_with(']'));
+        let has_port =
+            host.rsplit_once(':').is_some_and(|(name, _)| !name.contains(':') || name.ends_with(']'));
         let port = port.filter(|_| !has_port).map(|port| format!(":{port}")).unwrap_or_default();
-        // curl takes `/~/` for the home of the user.
-        let path = if self.path.starts_with('/') { self.path.clone() } else { format!("/~/{}", self.path) };
+        // curl takes `/~/` for the home of the user, except with FTP, where every path begins there.
+        let path = match self.path.as_str() {
+            path if path.starts_with('/') => path.to_owned(),
+            path if self.scheme == "ftp" => format!("/{path}"),
+            path => format!("/~/{path}"),
+        };
         format!("{}://{host}{port}{path}", self.scheme)
     }
 }

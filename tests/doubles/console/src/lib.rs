@@ -131,7 +131,8 @@ impl Double {
             vec![russh::keys::decode_secret_key(&config.host_key, None).context("read the host key")?]
         };
         let public = keys.iter().map(russh::keys::PrivateKey::public_key);
-        let host_keys = public.map(|key| format!("{} {}", key.algorithm(), key.public_key_base64())).collect();
+        let host_keys =
+            public.map(|key| format!("{} {}", key.algorithm(), key.public_key_base64())).collect();
         let ssh_config = server::config(&device, config.algorithms, config.sign_in, keys);
         let (socket, ssh) = server::bind(SocketAddr::new(config.address, config.port))?;
         // Who starts a double may connect at once.

@@ -1,6 +1,12 @@
 //! The products: what each of them says and does. One file each, with the documents that it follows.
 
+mod chassis;
 mod fos;
+mod moonshot;
+mod oa;
+mod sas;
+mod superdome;
+mod vc;
 
 use anyhow::bail;
 
@@ -13,6 +19,18 @@ use crate::terminal::{Pager, Stop};
 pub enum Product {
     /// A Brocade fibre channel switch with Fabric OS.
     Fos,
+    /// The Onboard Administrator of a BladeSystem c7000, with a standby.
+    Oa,
+    /// The iLO Chassis Manager of a Moonshot 1500.
+    Moonshot,
+    /// The Onboard Administrator of a Superdome X.
+    SuperdomeX,
+    /// The Onboard Administrator of a Superdome 2.
+    Superdome2,
+    /// Virtual Connect Manager, with two modules.
+    Vc,
+    /// A 6Gb SAS switch of a BladeSystem.
+    SasSwitch,
 }
 
 /// What does not depend on the state.
@@ -30,13 +48,16 @@ pub(crate) struct Profile {
     pub(crate) pager: Pager,
     /// Name and version of what is in it at first.
     pub(crate) parts: &'static [(&'static str, &'static str)],
+    /// How many sessions it has place for, unless a setting says otherwise.
+    pub(crate) sessions: usize,
     /// Its parts have two partitions.
     pub(crate) two_partitions: bool,
 }
 
 impl Product {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Fos];
+    pub const ALL: &'static [Self] =
+        &[Self::Fos, Self::Oa, Self::Moonshot, Self::SuperdomeX, Self::Superdome2, Self::Vc, Self::SasSwitch];
 
     /// The product with this name.
     ///
@@ -59,6 +80,12 @@ impl Product {
     pub(crate) const fn profile(self) -> &'static Profile {
         match self {
             Self::Fos => &fos::PROFILE,
+            Self::Oa => &oa::PROFILE,
+            Self::Moonshot => &moonshot::PROFILE,
+            Self::SuperdomeX => &superdome::X,
+            Self::Superdome2 => &superdome::TWO,
+            Self::Vc => &vc::PROFILE,
+            Self::SasSwitch => &sas::PROFILE,
         }
     }
 
@@ -83,10 +110,17 @@ impl Product {
         profile.parts.iter().map(part).collect()
     }
 
-    /// What an image for this part must say that it is for.
-    pub(crate) const fn image_product(self, _part: &str) -> &'static str {
+    /// What an image for this part must say that it is for: the product, or a component of it.
+    pub(crate) fn image_product(self, part: &str) -> String {
         match self {
-            Self::Fos => self.name(),
+            Self::Moonshot if part != "cm" => format!("moonshot-{}", part.split('-').next().unwrap_or(part)),
+            Self::Fos
+            | Self::Oa
+            | Self::Moonshot
+            | Self::SuperdomeX
+            | Self::Superdome2
+            | Self::Vc
+            | Self::SasSwitch => self.name().to_owned(),
         }
     }
 
@@ -94,18 +128,32 @@ impl Product {
     pub(crate) fn blotted(self, line: &str) -> String {
         match self {
             Self::Fos => fos::blotted(line),
+            Self::Oa | Self::Moonshot | Self::SuperdomeX | Self::Superdome2 | Self::Vc | Self::SasSwitch => {
+                chassis::blotted(line)
+            }
         }
     }
 
+    /// The text after somebody has signed in.
     pub(crate) fn welcome(self, session: &Session) -> String {
         match self {
             Self::Fos => fos::welcome(session),
+            Self::Oa => oa::welcome(session),
+            Self::Moonshot => moonshot::welcome(session),
+            Self::SuperdomeX | Self::Superdome2 => superdome::welcome(session),
+            Self::Vc => vc::welcome(session),
+            Self::SasSwitch => sas::welcome(session),
         }
     }
 
     pub(crate) fn prompt(self, session: &Session) -> String {
         match self {
             Self::Fos => fos::prompt(session),
+            Self::Oa => oa::prompt(session),
+            Self::Moonshot => moonshot::prompt(session),
+            Self::SuperdomeX | Self::Superdome2 => superdome::prompt(session),
+            Self::Vc => "->".to_owned(),
+            Self::SasSwitch => sas::prompt(session),
         }
     }
 
@@ -113,18 +161,22 @@ impl Product {
     pub(crate) fn no_place(self, holder: &str) -> String {
         match self {
             Self::Fos => fos::no_place(holder),
+            Self::SasSwitch => sas::no_place(holder),
+            Self::Oa | Self::Moonshot | Self::SuperdomeX | Self::Superdome2 | Self::Vc => {
+                oa::no_place(holder)
+            }
         }
     }
 
-    pub(crate) async fn run(
-        self,
-        session: &mut Session,
-        line: &str,
-        words: &[String],
-    ) -> Result<Next, Stop> {
-        let _whole = line;
+    /// One command.
+    pub(crate) async fn run(self, session: &mut Session, words: &[String]) -> Result<Next, Stop> {
         match self {
             Self::Fos => fos::run(session, words).await,
+            Self::Oa => oa::run(session, words).await,
+            Self::Moonshot => moonshot::run(session, words).await,
+            Self::SuperdomeX | Self::Superdome2 => superdome::run(session, words).await,
+            Self::Vc => vc::run(session, words).await,
+            Self::SasSwitch => sas::run(session, words).await,
         }
     }
 }

@@ -160,7 +160,8 @@ async fn connection(device: Arc<Device>, mut stream: TcpStream, config: Arc<Conf
     }
     let born = device.lock().cut;
     let (mut ours, theirs) = tokio::io::duplex(64 * 1024);
-    let handler = Connection { device: Arc::clone(&device), user: None, sizes: HashMap::new(), open: HashMap::new() };
+    let handler =
+        Connection { device: Arc::clone(&device), user: None, sizes: HashMap::new(), open: HashMap::new() };
     tokio::spawn(async move {
         // Connections that a client or a test breaks are none of the double's business.
         if let Ok(session) = run_stream(config, theirs, handler).await {

@@ -122,7 +122,11 @@ impl Session {
             Fault::OtherSession { user } => Some(user.clone()),
             _ => None,
         });
-        let full = state.sessions.len() >= state.settings.sessions;
+        let places = match state.settings.sessions {
+            0 => self.device.product.profile().sessions,
+            places => places,
+        };
+        let full = state.sessions.len() >= places;
         let holder = foreign.or_else(|| full.then(|| state.sessions.first().cloned().unwrap_or_default()));
         state.sessions.push(self.user.clone());
         holder.map(|holder| self.device.product.no_place(&holder))
@@ -150,7 +154,7 @@ impl Session {
             // sleep: the fault is that the answer comes late.
             tokio::time::sleep(Duration::from_millis(ms)).await;
         }
-        match product.run(self, line.trim(), &words).await {
+        match product.run(self, &words).await {
             Err(Stop::Interrupted) => Ok(Next::Prompt),
             other => other,
         }
@@ -214,7 +218,8 @@ impl Session {
             self.device.lock().journal.write("fetch", json!({"error": "fault"}));
             return Err(Trouble::Transfer("connection reset".to_owned()));
         }
-        let file = fetch(&self.device, remote).await.map_err(|error| Trouble::Transfer(format!("{error:#}")))?;
+        let file =
+            fetch(&self.device, remote).await.map_err(|error| Trouble::Transfer(format!("{error:#}")))?;
         self.check(&file, part)
     }
 

@@ -26,6 +26,7 @@ pub(super) const PROFILE: Profile = Profile {
     idle_farewell: "\ntimed out waiting for input: auto-logout\n",
     pager: Pager { prompt: "Type <CR> to continue, Q<CR> to stop: ", by_line: true },
     parts: &[("fos", "v8.2.1c")],
+    sessions: 2,
     two_partitions: true,
 };
 
@@ -81,7 +82,8 @@ pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next,
         "hashow" => ha_show(session),
         "switchstatusshow" => switch_status(session),
         "errshow" | "help" => {
-            let text: String = (1..60).map(|n| format!("{n}: [SEC-1203], INFO, Login information\n")).collect();
+            let text: String =
+                (1..60).map(|n| format!("{n}: [SEC-1203], INFO, Login information\n")).collect();
             session.page(&text, PROFILE.pager).await?;
             String::new()
         }
@@ -98,9 +100,8 @@ pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next,
 fn firmware_show(session: &Session) -> String {
     let state = session.device.lock();
     let part = state.part("fos");
-    let (primary, secondary) = part.map_or(("", ""), |part| {
-        (part.version.as_str(), part.secondary.as_deref().unwrap_or_default())
-    });
+    let (primary, secondary) =
+        part.map_or(("", ""), |part| (part.version.as_str(), part.secondary.as_deref().unwrap_or_default()));
     format!(
         "Appl     Primary/Secondary Versions \n------------------------------------------\nFOS      {primary}\n         {secondary}\n"
     )
@@ -120,9 +121,11 @@ fn ha_show(session: &Session) -> String {
 }
 
 fn switch_status(session: &Session) -> String {
-    let bad = session.device.lock().faults.look(|fault| {
-        matches!(fault, crate::fault::Fault::PartnerUnhealthy).then_some(())
-    });
+    let bad = session
+        .device
+        .lock()
+        .faults
+        .look(|fault| matches!(fault, crate::fault::Fault::PartnerUnhealthy).then_some(()));
     let word = if bad.is_some() { "MARGINAL" } else { "HEALTHY" };
     format!("Switch Health Report\nSwitchState:\t{word}\n")
 }
@@ -145,7 +148,10 @@ fn status(session: &Session) -> String {
         Phase::Done if state.pending.is_some() => 2,
         Phase::Done => 5,
         Phase::Failed => {
-            return format!("[1]: {}\n\n[2]: Firmwaredownload failed. (0x13)\n", lines.first().unwrap_or(&""));
+            return format!(
+                "[1]: {}\n\n[2]: Firmwaredownload failed. (0x13)\n",
+                lines.first().unwrap_or(&"")
+            );
         }
     };
     let mut text = String::new();
@@ -229,9 +235,7 @@ async fn download(session: &mut Session, words: &[&str]) -> Result<Next, Stop> {
         None => interview(session, words).await?,
     };
     if wanted.password.is_none() {
-        let secret = session.terminal.ask_secret("Password: ").await?;
-        session.terminal.write("\n").await?;
-        wanted.password = Some(secret);
+        wanted.password = Some(session.terminal.ask_secret("Password: ").await?);
     }
     if let Err(trouble) = update(session, &wanted).await? {
         session.terminal.write(&words_of(&trouble)).await?;
@@ -246,10 +250,7 @@ async fn update(session: &mut Session, wanted: &Wanted) -> Result<Result<(), Tro
     }
     session
         .terminal
-        .write(&format!(
-            "Server IP: {}, Protocol IPv4\nChecking version compatibility...\n",
-            wanted.host
-        ))
+        .write(&format!("Server IP: {}, Protocol IPv4\nChecking version compatibility...\n", wanted.host))
         .await?;
     let header = match image(session, wanted).await {
         Ok(header) => header,
@@ -293,7 +294,8 @@ async fn consent(session: &mut Session, header: &Header, wanted: &Wanted) -> Res
         && header.version.starts_with(&settings.eula_from)
         && !settings.eula_accepted
     {
-        let terms: String = (1..40).map(|n| format!("{n}. Term of the end user license agreement.\n")).collect();
+        let terms: String =
+            (1..40).map(|n| format!("{n}. Term of the end user license agreement.\n")).collect();
         session.page(&terms, PROFILE.pager).await?;
         let question = "Do you accept the terms of the End User License Agreement (EULA)? (Y/N) [N]: ";
         if !yes(&session.terminal.ask(question).await?, false) {
@@ -355,7 +357,10 @@ async fn tree(session: &mut Session, remote: Remote) -> Result<Header, Trouble> 
 }
 
 async fn commit(session: &mut Session) -> Result<Next, Stop> {
-    session.terminal.write("Validating primary partition...\nDoing firmwarecommit now.\nPlease wait ...\n").await?;
+    session
+        .terminal
+        .write("Validating primary partition...\nDoing firmwarecommit now.\nPlease wait ...\n")
+        .await?;
     session.device.lock().parts.iter_mut().for_each(|part| part.secondary = Some(part.version.clone()));
     session.terminal.write("Replicate kernel image\nFirmwarecommit completes successfully.\n").await?;
     Ok(Next::Prompt)
@@ -379,7 +384,10 @@ async fn restore(session: &mut Session) -> Result<Next, Stop> {
 async fn reboot(session: &mut Session) -> Result<Next, Stop> {
     let question = "Warning: This command would cause the switch to reboot\nand result in traffic disruption.\nAre you sure you want to reboot the switch [y/n]? ";
     if yes(&session.terminal.ask(question).await?, false) {
-        session.terminal.write("Broadcast message from root: The system is going down for reboot NOW !!\n").await?;
+        session
+            .terminal
+            .write("Broadcast message from root: The system is going down for reboot NOW !!\n")
+            .await?;
         job::restart(&session.device, "reboot");
     }
     Ok(Next::Prompt)
@@ -390,12 +398,14 @@ fn words_of(trouble: &Trouble) -> String {
         Trouble::Privilege => "RBAC permission denied.",
         Trouble::Busy => "Another firmwaredownload session is currently running. Please try again later.",
         Trouble::Mode(mode) => {
-            return format!("Cannot download the requested firmware: not allowed while the switch is in {mode} mode.\n");
+            return format!(
+                "Cannot download the requested firmware: not allowed while the switch is in {mode} mode.\n"
+            );
         }
         Trouble::Standby => "The standby CP is not ready. Firmwaredownload is not allowed.",
         Trouble::Partner => "Cannot upgrade: HA is not in sync.",
         Trouble::Transfer(why) => {
-            let why = if why.contains("uthentication") || why.contains("denied") || why.contains("530") {
+            let why = if Remote::is_login(why) {
                 "The server is inaccessible or the user name or password is not correct."
             } else {
                 "The server is inaccessible or the firmware path is invalid."
@@ -403,7 +413,9 @@ fn words_of(trouble: &Trouble) -> String {
             return format!("{why}\nFirmwaredownload failed: cannot access release.plist.\n");
         }
         Trouble::NoRoom => "There is not enough space left on the secondary partition.",
-        Trouble::NotAnImage => "Cannot download the requested firmware because the firmware file is corrupted.",
+        Trouble::NotAnImage => {
+            "Cannot download the requested firmware because the firmware file is corrupted."
+        }
         Trouble::WrongModel => {
             "Cannot download the requested firmware because the firmware doesn't support this platform."
         }

@@ -74,13 +74,12 @@ pub(crate) fn restart(device: &Arc<Device>, why: &'static str) {
     let device = Arc::clone(device);
     tokio::spawn(async move {
         let pending = device.lock().pending.take();
-        match pending {
-            Some(job) => run_new(&device, &job).await,
-            None => {
-                // sleep: the time in which real devices say goodbye.
-                tokio::time::sleep(FAREWELL).await;
-                device.restart(why).await;
-            }
+        if let Some(job) = pending {
+            run_new(&device, &job).await;
+        } else {
+            // sleep: the time in which real devices say goodbye.
+            tokio::time::sleep(FAREWELL).await;
+            device.restart(why).await;
         }
     });
 }

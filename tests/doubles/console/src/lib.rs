@@ -14,6 +14,7 @@
     clippy::wildcard_enum_match_arm,
     reason = "a place that asks for faults knows its own and no others"
 )]
+#![expect(clippy::format_collect, reason = "texts of a few lines, where clearness counts")]
 #![expect(clippy::struct_excessive_bools, reason = "settings are a list of what a device does and does not")]
 
 mod control;

@@ -19,7 +19,7 @@ use crate::terminal::{Pager, Stop};
 pub enum Product {
     /// A Brocade fibre channel switch with Fabric OS.
     Fos,
-    /// The Onboard Administrator of a BladeSystem c7000, with a standby.
+    /// The Onboard Administrator of a `BladeSystem` c7000, with a standby.
     Oa,
     /// The iLO Chassis Manager of a Moonshot 1500.
     Moonshot,
@@ -29,7 +29,7 @@ pub enum Product {
     Superdome2,
     /// Virtual Connect Manager, with two modules.
     Vc,
-    /// A 6Gb SAS switch of a BladeSystem.
+    /// A 6Gb SAS switch of a `BladeSystem`.
     SasSwitch,
 }
 
@@ -137,7 +137,7 @@ impl Product {
     /// The text after somebody has signed in.
     pub(crate) fn welcome(self, session: &Session) -> String {
         match self {
-            Self::Fos => fos::welcome(session),
+            Self::Fos => fos::welcome(),
             Self::Oa => oa::welcome(session),
             Self::Moonshot => moonshot::welcome(session),
             Self::SuperdomeX | Self::Superdome2 => superdome::welcome(session),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::device::{Device, Phase};
+use crate::device::{Device, Phase, Update};
 use crate::fault::Fault;
 use crate::fetch::{Remote, fetch};
 use crate::image::Header;
@@ -52,6 +52,28 @@ pub(crate) enum Trouble {
     Broken,
 }
 
+/// While an image comes, the device is busy. The end of the session ends the transfer too.
+struct Fetching {
+    device: Arc<Device>,
+    before: Option<Update>,
+}
+
+impl Fetching {
+    fn begin(device: &Arc<Device>, part: &str) -> Self {
+        let (parts, version) = (vec![part.to_owned()], String::new());
+        let update = Update { parts, version, phase: Phase::Fetching, percent: 0 };
+        let before = device.lock().update.replace(update);
+        Self { device: Arc::clone(device), before }
+    }
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        self.device.lock().update = self.before.take();
+        self.device.changed.notify_waiters();
+    }
+}
+
 /// How the progress is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Draw {
@@ -61,8 +83,6 @@ pub(crate) enum Draw {
     Percent,
     /// Dots.
     Dots,
-    /// Nothing is shown.
-    Nothing,
 }
 
 /// A session.
@@ -218,8 +238,10 @@ impl Session {
             self.device.lock().journal.write("fetch", json!({"error": "fault"}));
             return Err(Trouble::Transfer("connection reset".to_owned()));
         }
+        let fetching = Fetching::begin(&self.device, part);
         let file =
             fetch(&self.device, remote).await.map_err(|error| Trouble::Transfer(format!("{error:#}")))?;
+        drop(fetching);
         self.check(&file, part)
     }
 
@@ -296,7 +318,6 @@ impl Session {
                 self.terminal.write(&format!("{back}{percent:3}%")).await
             }
             Draw::Dots => self.terminal.write(".").await,
-            Draw::Nothing => Ok(()),
         }
     }
 

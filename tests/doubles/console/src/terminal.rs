@@ -119,7 +119,7 @@ impl Terminal {
     async fn echo_byte(&mut self, byte: u8, column: u32) -> Result<(), Stop> {
         let width = self.size.map_or(80, |(columns, _)| columns.max(20));
         let mut shown = vec![byte];
-        if column % width == 0 {
+        if column.is_multiple_of(width) {
             shown.extend(b" \r");
         }
         self.line.write_all(&shown).await.map_err(|_| Stop::Closed)

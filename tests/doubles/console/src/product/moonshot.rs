@@ -1,6 +1,6 @@
 //! The iLO Chassis Manager of a Moonshot 1500, by its command line.
 //!
-//! Follows: HP iLO Chassis Management IPMI User Guide, 742544-003, and HP RESTful API Data Model Reference for
+//! Follows: HP iLO Chassis Management IPMI User Guide, 742544-003, and HP `RESTful` API Data Model Reference for
 //! Moonshot Chassis Manager, 802725-001a, for what is in a chassis (manager, two switches, cartridges). No
 //! page of its command line guide was to be had: the commands are assumptions, all of them in README.md.
 
@@ -45,7 +45,7 @@ pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next,
             session.terminal.write("\nCLI session stopped\n").await?;
             return Ok(Next::Leave);
         }
-        ["cd", place] => session.mode = place.trim_matches('/').to_owned(),
+        ["cd", place] => place.trim_matches('/').clone_into(&mut session.mode),
         ["show", "firmware", ..] | ["show", "chassis", "firmware"] => {
             let rows: String = session
                 .device

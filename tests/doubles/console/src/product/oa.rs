@@ -1,6 +1,6 @@
-//! The Onboard Administrator of a BladeSystem c7000.
+//! The Onboard Administrator of a `BladeSystem` c7000.
 //!
-//! Follows: HP BladeSystem Onboard Administrator Command Line Interface User Guide, 695523-005: page 17 for
+//! Follows: HP `BladeSystem` Onboard Administrator Command Line Interface User Guide, 695523-005: page 17 for
 //! what the three access levels may, page 35 for URLs (HTTP, FTP and TFTP, `ftp://user:password@host/path`,
 //! IPv6 in brackets) and FIPS mode; an earlier edition (Xw460c, page 24) for the session time-out of 10 to
 //! 1440 minutes; Onboard Administrator User Guide 695522-006 for active and standby modules. That commands

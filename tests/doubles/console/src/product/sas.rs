@@ -1,4 +1,4 @@
-//! A 6Gb SAS switch of a BladeSystem.
+//! A 6Gb SAS switch of a `BladeSystem`.
 //!
 //! No page of its guide with a command was to be had (HP 6Gb SAS BL Switch, Virtual SAS Manager): the commands
 //! are assumptions, all of them in README.md. That it has no IPv6 is from HP SUM's online help.
@@ -48,7 +48,7 @@ pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next,
         }
         ["exit" | "quit" | "logout"] => return Ok(Next::Leave),
         ["configure"] => {
-            session.mode = "config".to_owned();
+            "config".clone_into(&mut session.mode);
             String::new()
         }
         ["show", "version"] => {

@@ -1,9 +1,9 @@
 //! Virtual Connect Manager, by its command line.
 //!
-//! Follows: HP Virtual Connect Manager Command Line Interface for c-Class BladeSystem, 449298-001, page 6, for
+//! Follows: HP Virtual Connect Manager Command Line Interface for c-Class `BladeSystem`, 449298-001, page 6, for
 //! the prompt `->`, case, and the form `subcommand element parameters properties`; HP Virtual Connect for
-//! c-Class BladeSystem Version 3.00 Setup and Installation Guide, page 77, for the privilege `domain`, which may
-//! update firmware; HP SUM's note "hpsum_vcfw_upgrade_fails" (2013.02) for the refusal when the domain's health
+//! c-Class `BladeSystem` Version 3.00 Setup and Installation Guide, page 77, for the privilege `domain`, which may
+//! update firmware; HP SUM's note "`hpsum_vcfw_upgrade_fails`" (2013.02) for the refusal when the domain's health
 //! is not good. HPE moved updates to the utility VCSU later. What is not in them is in README.md.
 
 use super::Profile;

@@ -1,0 +1,108 @@
+//! Each product takes an image that it fetches itself, is away, and shows the new version.
+
+use farrier_console_double::image::Header;
+
+use crate::person::{Person, until};
+use crate::{image, shelf, start};
+
+/// The words before and after the URL, the questions with their answers, the parts that get the image.
+type Way<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
+
+fn way(product: &str) -> (&'static str, Way<'static>) {
+    match product {
+        "oa" => ("> ", ("UPDATE IMAGE ", "", &[("(YES/NO) ", "yes")], &["oa-1", "oa-2"])),
+        "moonshot" => ("-> ", ("update firmware cm ", "", &[("(y/n)? ", "y")], &["cm"])),
+        "superdome-x" | "superdome-2" => {
+            ("> ", ("UPDATE FIRMWARE ", " REINSTALL", &[("(YES/NO) ", "yes")], &["complex"]))
+        }
+        "vc" => ("->", ("update firmware url=", "", &[("(yes, no): ", "yes")], &["enc0:1", "enc0:2"])),
+        "sas-switch" => ("# ", ("firmware update ", "", &[("[y/N] ", "y")], &["sas-switch"])),
+        other => panic!("no way for {other}"),
+    }
+}
+
+/// A double whose version does not change makes every update a failure; one that does not go away hides
+/// drivers that cannot come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_fetches_its_image_and_runs_it_after_a_restart() {
+    for product in ["oa", "moonshot", "superdome-x", "superdome-2", "vc", "sas-switch"] {
+        let double = start(product, |_| ()).await;
+        let server = shelf::http(image(product)).await;
+        let (prompt, (before, after, questions, parts)) = way(product);
+        let mut person = Person::at(&double).await;
+        if product == "sas-switch" {
+            person.dialogue(&[("> ", "configure")]).await;
+        }
+        person.dialogue(&[(prompt, &format!("{before}http://{server}/fw.bin{after}"))]).await;
+        person.dialogue(questions).await;
+        person.wait("100%").await;
+        let last = person.end().await;
+        assert!(!last.is_empty(), "{product} says goodbye");
+        until(&double, product, |double| double.state()["update"]["phase"] == "done").await;
+        for part in parts {
+            assert_eq!(double.version(part).as_deref(), Some("9.9"), "{product} {part}");
+        }
+        let mut person = Person::at(&double).await;
+        person.wait(if product == "sas-switch" { "> " } else { prompt }).await;
+    }
+}
+
+/// Two partitions: the new version runs before the other partition has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn fabric_os_has_the_image_in_one_partition_first() {
+    let server = shelf::ftp(Header::new("fos", "v8.2.3c").to_file()).await;
+    let double = start("fos", |config| {
+        config.settings.ports.insert("ftp".to_owned(), server.port());
+        config.settings.commit_ms = 1500;
+    })
+    .await;
+    let mut person = Person::at(&double).await;
+    let command = "firmwaredownload -p ftp 127.0.0.1,fw,/v8.2.3c,s3cret";
+    person.dialogue(&[("admin> ", command), ("(Y/N) [Y]: ", "y")]).await;
+    person.wait("HA Rebooting").await;
+    person.end().await;
+    until(&double, "up", |double| double.state()["update"]["phase"] == "committing").await;
+    let mut person = Person::at(&double).await;
+    person.dialogue(&[("admin> ", "firmwareshow")]).await;
+    let shown = person.wait("admin> ").await;
+    assert!(shown.contains("FOS      v8.2.3c\r\n         v8.2.1c\r\n"), "{shown}");
+    until(&double, "done", |double| double.state()["update"]["phase"] == "done").await;
+    person.say("firmwareshow\r").await;
+    let shown = person.wait("admin> ").await;
+    assert!(shown.contains("FOS      v8.2.3c\r\n         v8.2.3c\r\n"), "{shown}");
+}
+
+/// `-s` without `-b` leaves the restart to the administrator.
+#[tokio::test(flavor = "multi_thread")]
+async fn fabric_os_waits_for_a_restart_in_single_mode() {
+    let server = shelf::ftp(Header::new("fos", "v8.2.3c").to_file()).await;
+    let double = start("fos", |config| {
+        config.settings.ports.insert("ftp".to_owned(), server.port());
+    })
+    .await;
+    let mut person = Person::at(&double).await;
+    let command = "firmwaredownload -s -p ftp 127.0.0.1,fw,/v8.2.3c,s3cret";
+    person.dialogue(&[("admin> ", command), ("(Y/N) [Y]: ", "")]).await;
+    person.wait("admin> ").await;
+    assert_eq!(double.version("fos").as_deref(), Some("v8.2.1c"));
+    person.say("reboot\r").await;
+    person.dialogue(&[("[y/n]? ", "y")]).await;
+    person.end().await;
+    until(&double, "new", |double| double.version("fos").as_deref() == Some("v8.2.3c")).await;
+}
+
+/// From version 9 on nothing is installed before somebody has accepted the terms, and nobody but the user may.
+#[tokio::test(flavor = "multi_thread")]
+async fn fabric_os_9_asks_for_the_terms_of_use() {
+    let server = shelf::ftp(Header::new("fos", "v9.1.1").to_file()).await;
+    let double = start("fos", |config| {
+        config.settings.ports.insert("ftp".to_owned(), server.port());
+    })
+    .await;
+    let mut person = Person::at(&double).await;
+    let command = "firmwaredownload -p ftp 127.0.0.1,fw,/v9.1.1,s3cret";
+    person.dialogue(&[("admin> ", command), ("to stop: ", ""), ("(EULA)? (Y/N) [N]: ", "")]).await;
+    person.wait("aborted").await;
+    person.wait("admin> ").await;
+    assert_eq!(double.version("fos").as_deref(), Some("v8.2.1c"));
+}

@@ -3,7 +3,7 @@
 //! How it talks is the business of its product; how an update goes on is in `job`.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -172,7 +172,11 @@ pub(crate) struct Device {
     pub(crate) user: String,
     pub(crate) password: String,
     state: Mutex<State>,
+    /// What is in its interconnect bays, reached by its own line to them.
+    pub(crate) interconnects: OnceLock<BTreeMap<u8, Arc<Self>>>,
     pub(crate) net: watch::Sender<Net>,
+    /// Whether the port is open, which follows [`Device::net`].
+    pub(crate) listening: watch::Sender<bool>,
     /// Something changed that somebody may wait for.
     pub(crate) changed: Notify,
 }
@@ -196,13 +200,30 @@ impl Device {
             user: login.0.to_owned(),
             password: login.1.to_owned(),
             state: Mutex::new(state),
+            interconnects: OnceLock::new(),
             net: watch::Sender::new(Net::Up),
+            listening: watch::Sender::new(false),
             changed: Notify::new(),
         })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether somebody may sign in, which the journal tells.
+    pub(crate) fn accepts(&self, user: &str, password: &str, how: &str) -> bool {
+        let mut state = self.lock();
+        let own = user == self.user && password == self.password;
+        let known = own || state.settings.accounts.get(user).is_some_and(|secret| secret == password);
+        let kind = if known { "sign-in" } else { "refused" };
+        state.journal.write(kind, serde_json::json!({"user": user, "how": how}));
+        known
+    }
+
+    /// The module in a bay.
+    pub(crate) fn interconnect(&self, bay: &str) -> Option<Arc<Self>> {
+        self.interconnects.get()?.get(&bay.parse().ok()?).cloned()
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -236,6 +257,9 @@ impl Device {
             .await;
         if *self.net.borrow() == Net::Down {
             self.net.send_replace(Net::Up);
+            // Who waits for the restart may connect at once.
+            let mut listening = self.listening.subscribe();
+            drop(tokio::time::timeout(Duration::from_secs(5), listening.wait_for(|open| *open)).await);
         }
     }
 

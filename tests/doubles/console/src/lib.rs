@@ -67,6 +67,8 @@ pub struct Config {
     pub sign_in: SignIn,
     /// A host key in OpenSSH's format; empty: new ones.
     pub host_key: String,
+    /// What is in its interconnect bays: doubles of their own, which its line leads to as well.
+    pub interconnects: Vec<(u8, Self)>,
     /// What may be changed later too.
     pub settings: Settings,
 }
@@ -86,6 +88,7 @@ impl Config {
             algorithms: Algorithms::Modern,
             sign_in: SignIn::Any,
             host_key: String::new(),
+            interconnects: vec![],
             settings: Settings::default(),
         }
     }
@@ -96,6 +99,7 @@ impl Config {
 pub struct Double {
     inner: Arc<Inner>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
+    modules: Vec<(u8, Self)>,
 }
 
 #[derive(Debug)]
@@ -139,18 +143,24 @@ impl Double {
         // Who starts a double may connect at once.
         socket.listen(1)?;
         let listener = tokio::net::TcpListener::bind(config.control).await?;
+        let mut modules = vec![];
+        for (bay, module) in config.interconnects {
+            modules.push((bay, Box::pin(Self::start(module)).await?));
+        }
+        let devices = modules.iter().map(|(bay, module)| (*bay, Arc::clone(&module.inner.device)));
+        device.interconnects.get_or_init(|| devices.collect());
         let inner =
             Arc::new(Inner { ssh, control: listener.local_addr()?, host_keys, device: Arc::clone(&device) });
         let tasks = vec![
             tokio::spawn(async move { drop(server::serve(device, socket, ssh_config).await) }),
             tokio::spawn(control::serve(Arc::clone(&inner), listener)),
         ];
-        Ok(Self { inner, tasks })
+        Ok(Self { inner, tasks, modules })
     }
 
     /// The same for the control API; dropping it ends nothing.
     pub(crate) fn view(inner: &Arc<Inner>) -> Self {
-        Self { inner: Arc::clone(inner), tasks: vec![] }
+        Self { inner: Arc::clone(inner), tasks: vec![], modules: vec![] }
     }
 
     /// Where SSH is served.
@@ -168,9 +178,17 @@ impl Double {
         &self.inner.host_keys
     }
 
+    /// The double in an interconnect bay.
+    pub fn interconnect(&self, bay: u8) -> Option<&Self> {
+        self.modules.iter().find(|(number, _)| *number == bay).map(|(_, module)| module)
+    }
+
     /// What it is and where.
     pub fn describe(&self) -> Value {
+        let modules: serde_json::Map<_, _> =
+            self.modules.iter().map(|(bay, module)| (bay.to_string(), module.describe())).collect();
         json!({
+            "interconnects": modules,
             "product": self.inner.device.product.name(),
             "model": self.inner.device.model,
             "ssh": self.ssh().to_string(),

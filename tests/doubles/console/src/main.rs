@@ -51,6 +51,9 @@ struct Serve {
     /// A private key in OpenSSH's format; without it there are new ones at each start.
     #[arg(long)]
     host_key: Option<PathBuf>,
+    /// What is in a bay of an enclosure: `BAY=PRODUCT[:USER:PASSWORD]`, with ports of its own.
+    #[arg(long = "interconnect")]
+    interconnects: Vec<String>,
     /// JSON object, see the README.
     #[arg(long, default_value = "{}")]
     settings: String,
@@ -111,6 +114,11 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
         algorithms: if serve.legacy_algorithms { Algorithms::Legacy } else { Algorithms::Modern },
         sign_in,
         host_key,
+        interconnects: serve
+            .interconnects
+            .iter()
+            .map(|text| interconnect(text, serve.address, &settings))
+            .collect::<anyhow::Result<_>>()?,
         settings,
     };
     let double = Double::start(config).await?;
@@ -123,6 +131,17 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
         _ = terminate.recv() => {}
     }
     Ok(())
+}
+
+/// Reads `BAY=PRODUCT[:USER:PASSWORD]`.
+fn interconnect(text: &str, address: IpAddr, settings: &Settings) -> anyhow::Result<(u8, Config)> {
+    let (bay, rest) = text.split_once('=').context("--interconnect is BAY=PRODUCT[:USER:PASSWORD]")?;
+    let (product, login) = rest.split_once(':').unwrap_or((rest, ""));
+    let mut config = Config { address, settings: settings.clone(), ..Config::new(Product::named(product)?) };
+    if let Some((user, password)) = login.split_once(':') {
+        (config.user, config.password) = (user.to_owned(), password.to_owned());
+    }
+    Ok((bay.parse().context("read the number of the bay")?, config))
 }
 
 fn write(image: Image) -> anyhow::Result<()> {

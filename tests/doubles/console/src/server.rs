@@ -10,7 +10,6 @@ use anyhow::Context as _;
 use russh::keys::{Algorithm, PrivateKey};
 use russh::server::{Auth, ChannelOpenHandle, Config, Handler, Msg, Response, run_stream};
 use russh::{Channel, ChannelId, MethodKind, MethodSet, Preferred, SshId};
-use serde_json::json;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -128,7 +127,9 @@ pub(crate) async fn serve(device: Arc<Device>, socket: Socket, config: Arc<Confi
                 };
                 socket.listen(BACKLOG)?;
                 let listener = TcpListener::from_std(socket.into())?;
+                device.listening.send_replace(true);
                 accept(&device, &listener, &config, &mut net).await;
+                device.listening.send_replace(false);
             }
         }
     }
@@ -192,12 +193,7 @@ struct Connection {
 
 impl Connection {
     fn sign_in(&mut self, user: &str, password: &str, how: &str) -> Auth {
-        let mut state = self.device.lock();
-        let own = user == self.device.user && password == self.device.password;
-        let known = own || state.settings.accounts.get(user).is_some_and(|secret| secret == password);
-        state.journal.write(if known { "sign-in" } else { "refused" }, json!({"user": user, "how": how}));
-        drop(state);
-        if !known {
+        if !self.device.accepts(user, password, how) {
             return Auth::reject();
         }
         self.user = Some(user.to_owned());

@@ -1,11 +1,12 @@
 //! One session of an administrator: sign-in text, prompt, commands, until one side ends it.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::device::{Device, Phase, Update};
+use crate::device::{Device, Net, Phase, Update};
 use crate::fault::Fault;
 use crate::fetch::{Remote, fetch};
 use crate::image::Header;
@@ -98,14 +99,24 @@ impl Session {
     /// A shell: text, prompt, commands.
     pub(crate) async fn shell(mut self) {
         let product = self.device.product;
-        let talk = async {
-            if let Some(refusal) = self.enter() {
-                return self.terminal.write(&refusal).await;
-            }
-            self.terminal.write(&product.welcome(&self)).await?;
+        let talk = match self.enter() {
+            Some(refusal) => self.terminal.write(&refusal).await,
+            None => self.prompts().await,
+        };
+        if talk == Err(Stop::Idle) {
+            let _gone = self.terminal.write(product.idle_farewell()).await;
+        }
+        self.leave();
+    }
+
+    /// Text, prompt, commands, until one side ends it. A command may lead to another device's prompts.
+    fn prompts(&mut self) -> Pin<Box<dyn Future<Output = Result<(), Stop>> + Send + '_>> {
+        Box::pin(async move {
+            let product = self.device.product;
+            self.terminal.write(&product.welcome(self)).await?;
             loop {
                 self.noise().await?;
-                let prompt = product.prompt(&self);
+                let prompt = product.prompt(self);
                 self.terminal.write(&prompt).await?;
                 match self.terminal.read_line(crate::terminal::Typed::Shown).await {
                     Ok(line) => {
@@ -117,12 +128,53 @@ impl Session {
                     Err(stop) => return Err(stop),
                 }
             }
-        };
-        if talk.await == Err(Stop::Idle) {
-            let farewell = product.idle_farewell();
-            let _gone = self.terminal.write(farewell).await;
+        })
+    }
+
+    /// The line to a module of the enclosure. It stays when the module restarts; only the escape ends it.
+    pub(crate) async fn connect(&mut self, bay: &str, module: &Arc<Device>) -> Result<(), Stop> {
+        let text = format!(
+            "\nConnecting to integrated switch {bay} at 115200,N81...\nEscape character is '<Ctrl>_' (Control + Shift + Underscore)\n\nPress [Enter] to display the switch console:\n"
+        );
+        let mut stop = self.terminal.ask(&text).await.err();
+        loop {
+            if stop == Some(Stop::Escaped) {
+                let question = "\nCommand: D)isconnect, C)hange settings, send B)reak, E)xit command mode > ";
+                if self.terminal.ask(question).await?.eq_ignore_ascii_case("d") {
+                    return Ok(());
+                }
+            }
+            stop = self.on_line(module).await.err();
+            if let Some(stop @ (Stop::Closed | Stop::Idle)) = stop {
+                return Err(stop);
+            }
         }
+    }
+
+    /// From the module's question for a name to the end of that session.
+    async fn on_line(&mut self, module: &Arc<Device>) -> Result<(), Stop> {
+        let mut net = module.net.subscribe();
+        drop(net.wait_for(|net| *net != Net::Down).await);
+        let name = self.terminal.ask(&format!("\n{} login: ", module.host_name())).await?;
+        let secret = self.terminal.ask_secret("Password: ").await?;
+        if !module.accepts(&name, &secret, "line") {
+            return self.terminal.write("\nLogin incorrect\n").await;
+        }
+        let device = std::mem::replace(&mut self.device, Arc::clone(module));
+        let user = std::mem::replace(&mut self.user, name);
+        let mode = std::mem::take(&mut self.mode);
+        let refusal = self.enter();
+        let ended = if let Some(refusal) = refusal {
+            self.terminal.write(&refusal).await
+        } else {
+            tokio::select! {
+                ended = self.prompts() => ended,
+                _ = net.changed() => Ok(()),
+            }
+        };
         self.leave();
+        (self.device, self.user, self.mode) = (device, user, mode);
+        ended
     }
 
     /// One command without a shell.

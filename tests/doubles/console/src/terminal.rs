@@ -21,6 +21,8 @@ pub(crate) enum Stop {
     Idle,
     /// Control-C.
     Interrupted,
+    /// Control-underscore, which leaves the line to a module.
+    Escaped,
 }
 
 /// How a product's pager looks.
@@ -96,6 +98,7 @@ impl Terminal {
                     self.write("^C\n").await?;
                     return Err(Stop::Interrupted);
                 }
+                0x1f => return Err(Stop::Escaped),
                 4 if text.is_empty() => return Err(Stop::Closed),
                 8 | 0x7f => {
                     if text.pop().is_some() && shown {

@@ -7,8 +7,8 @@
 //! for other programs begin with `SET SCRIPT MODE ON`, and that prompts end in `> `, is how Oxidized works with
 //! real ones (`lib/oxidized/model/hpebladesystem.rb`). What is not in them is in README.md.
 
-use super::Profile;
 use super::chassis::{is_downgrade, sure, url, words_of};
+use super::{Product, Profile};
 use crate::fault::Fault;
 use crate::job::Restart;
 use crate::session::{Draw, Next, Session, Trouble};
@@ -64,9 +64,14 @@ pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next,
         ["SHOW", "ENCLOSURE", "INFO"] => {
             "\nEnclosure Information:\n        Enclosure Name: c7000-1\n        Enclosure Type: BladeSystem c7000 Enclosure G3\n".to_owned()
         }
-        ["SHOW", "INTERCONNECT", "LIST"] => {
-            "\nBay Interconnect Type Manufacturer         Power   Health\n--- ----------------- -------------------- ------- ----------\n  1 Ethernet          HP                   On      OK\n  2 Ethernet          HP                   On      OK\n  3 SAS               HP                   On      OK\n  4 SAS               HP                   On      OK\n".to_owned()
-        }
+        ["SHOW", "INTERCONNECT", "LIST"] => interconnects(session),
+        ["CONNECT", "INTERCONNECT", bay] => match session.device.interconnect(bay) {
+            Some(module) => {
+                session.connect(bay, &module).await?;
+                String::new()
+            }
+            None => "\nThe specified bay is empty.\n".to_owned(),
+        },
         ["SET", "SCRIPT", "MODE", on @ ("ON" | "1" | "OFF" | "0")] => {
             session.mode = if matches!(*on, "ON" | "1") { "script".to_owned() } else { String::new() };
             format!("SCRIPT MODE set to {}.\n", if session.mode.is_empty() { "OFF" } else { "ON" })
@@ -137,6 +142,23 @@ fn oa_status(session: &Session, which: &[&str]) -> String {
         )
     };
     bays(session, which).into_iter().map(status).collect()
+}
+
+/// What is in the interconnect bays.
+fn interconnects(session: &Session) -> String {
+    let row = |(bay, module): (&u8, &std::sync::Arc<crate::device::Device>)| {
+        let kind = match module.product {
+            Product::Vc => "Ethernet",
+            Product::SasSwitch => "SAS",
+            Product::Fos => "Fibre Channel",
+            Product::Oa | Product::Moonshot | Product::SuperdomeX | Product::Superdome2 => "Unknown",
+        };
+        format!("{bay:3} {kind:<17} {:<20} On      OK\n", module.model)
+    };
+    let rows: String = session.device.interconnects.get().into_iter().flatten().map(row).collect();
+    format!(
+        "\nBay Interconnect Type Model                Power   Health\n--- ----------------- -------------------- ------- ----------\n{rows}"
+    )
 }
 
 async fn summary(session: &mut Session) -> Result<Next, Stop> {

@@ -1,6 +1,10 @@
 //! The doubles from outside: by SSH, with images from real servers.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::panic, reason = "a test that cannot go on fails")]
+
 mod faults;
+mod lines;
 mod person;
 mod products;
 mod shelf;

@@ -57,7 +57,25 @@ impl Person {
         Self::with(double, Preferred::DEFAULT).await.unwrap()
     }
 
+    /// The answer to one command without a terminal.
+    pub(crate) async fn command(double: &Double, command: &str) -> String {
+        let (connection, channel) = Self::channel(double, Preferred::DEFAULT).await.unwrap();
+        channel.exec(false, command).await.unwrap();
+        Self { _connection: connection, channel, text: String::new(), seen: 0 }.end().await
+    }
+
+    /// Signs in with these algorithms.
     pub(crate) async fn with(double: &Double, preferred: Preferred) -> Result<Self, russh::Error> {
+        let (connection, channel) = Self::channel(double, preferred).await?;
+        channel.request_pty(false, "xterm", 80, 24, 0, 0, &[]).await?;
+        channel.request_shell(false).await?;
+        Ok(Self { _connection: connection, channel, text: String::new(), seen: 0 })
+    }
+
+    async fn channel(
+        double: &Double,
+        preferred: Preferred,
+    ) -> Result<(client::Handle<Trusting>, russh::Channel<client::Msg>), russh::Error> {
         let mut connection = connect(double.ssh(), preferred).await?;
         let signed_in = connection.authenticate_password("admin", "password").await?;
         if !matches!(signed_in, AuthResult::Success) {
@@ -68,9 +86,7 @@ impl Person {
             assert!(matches!(second, KeyboardInteractiveAuthResponse::Success), "{second:?}");
         }
         let channel = connection.channel_open_session().await?;
-        channel.request_pty(false, "xterm", 80, 24, 0, 0, &[]).await?;
-        channel.request_shell(false).await?;
-        Ok(Self { _connection: connection, channel, text: String::new(), seen: 0 })
+        Ok((connection, channel))
     }
 
     /// Types.

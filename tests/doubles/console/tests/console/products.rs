@@ -1,6 +1,7 @@
 //! Each product takes an image that it fetches itself, is away, and shows the new version.
 
 use farrier_console_double::image::Header;
+use farrier_console_double::{Config, Product};
 
 use crate::person::{Person, until};
 use crate::{image, shelf, start};
@@ -105,4 +106,38 @@ async fn fabric_os_9_asks_for_the_terms_of_use() {
     person.wait("aborted").await;
     person.wait("admin> ").await;
     assert_eq!(double.version("fos").as_deref(), Some("v8.2.1c"));
+}
+
+/// The modules of an enclosure are reached through it, with a second account, and the line outlives their restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_is_updated_on_the_line_of_its_enclosure() {
+    let double = start("oa", |config| {
+        let mut module = Config::new(Product::named("vc").unwrap());
+        (module.user, module.password) = ("vcadmin".to_owned(), "vcsecret".to_owned());
+        module.settings = config.settings.clone();
+        config.interconnects.push((1, module));
+    })
+    .await;
+    let server = shelf::http(image("vc")).await;
+    let mut person = Person::at(&double).await;
+    let update = format!("update firmware url=http://{server}/vc.bin");
+    let steps = [
+        ("> ", "CONNECT INTERCONNECT 1"),
+        ("console:", ""),
+        ("vc login: ", "admin"),
+        ("Password: ", "password"),
+        ("incorrect\r\n\r\nvc login: ", "vcadmin"),
+        ("Password: ", "vcsecret"),
+        ("->", &update),
+        ("(yes, no): ", "yes"),
+        ("vc login: ", "vcadmin"),
+        ("Password: ", "vcsecret"),
+        ("->", "show firmware"),
+    ];
+    person.dialogue(&steps).await;
+    person.wait("enc0:1    HP VC Flex-10/10D Module        9.9 ").await;
+    person.say("\u{1f}").await;
+    person.dialogue(&[("command mode > ", "d"), ("> ", "SHOW INTERCONNECT LIST")]).await;
+    person.wait("Ethernet").await;
+    assert_eq!(double.interconnect(1).unwrap().version("enc0:2").as_deref(), Some("9.9"));
 }

@@ -278,11 +278,21 @@ async fn commit(session: &mut Session) -> Result<Next, Stop> {
     Ok(Next::Prompt)
 }
 
+/// Only what runs already can be taken back; an image that waits for its restart is forgotten.
 async fn restore(session: &mut Session) -> Result<Next, Stop> {
-    let restored = session.device.lock().parts.iter_mut().any(|part| {
-        let old = part.secondary.clone().filter(|old| *old != part.version);
-        old.map(|old| part.version = old).is_some()
-    });
+    let restored = {
+        let mut state = session.device.lock();
+        let waits = state.pending.take().is_some();
+        state.parts.iter_mut().any(|part| {
+            let old = part.secondary.clone().filter(|old| *old != part.version);
+            if waits {
+                part.secondary = Some(part.version.clone());
+            } else if let Some(old) = &old {
+                part.version.clone_from(old);
+            }
+            old.is_some() && !waits
+        })
+    };
     let says = if restored {
         job::restart(&session.device, "firmwarerestore");
         "Restore old image to be active ...\nRebooting ...\n"

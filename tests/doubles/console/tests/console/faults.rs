@@ -51,6 +51,7 @@ async fn progress_stays_until_the_fault_is_cleared() {
     let mut other = Person::at(&double).await;
     other.dialogue(&[("> ", "UPDATE IMAGE http://127.0.0.1:1/x")]).await;
     other.wait("already in progress").await;
+    assert_eq!(double.state()["update"]["phase"], "writing");
     double.clear(None);
     person.wait("Flash complete").await;
 }

@@ -141,3 +141,20 @@ async fn a_module_is_updated_on_the_line_of_its_enclosure() {
     person.wait("Ethernet").await;
     assert_eq!(double.interconnect(1).unwrap().version("enc0:2").as_deref(), Some("9.9"));
 }
+
+/// An image that waits for its restart can still be taken back.
+#[tokio::test(flavor = "multi_thread")]
+async fn fabric_os_forgets_an_image_that_waits() {
+    let server = shelf::ftp(Header::new("fos", "v8.2.3c").to_file()).await;
+    let double = start("fos", |config| {
+        config.settings.ports.insert("ftp".to_owned(), server.port());
+    })
+    .await;
+    let mut person = Person::at(&double).await;
+    let command = "firmwaredownload -s -p ftp 127.0.0.1,fw,/v8.2.3c,s3cret";
+    person.dialogue(&[("admin> ", command), ("(Y/N) [Y]: ", "")]).await;
+    person.dialogue(&[("admin> ", "firmwarerestore"), ("admin> ", "reboot"), ("[y/n]? ", "y")]).await;
+    person.end().await;
+    until(&double, "up", |double| double.state()["up"] == true && double.state()["pending"] == false).await;
+    assert_eq!(double.version("fos").as_deref(), Some("v8.2.1c"));
+}

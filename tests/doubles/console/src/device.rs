@@ -46,6 +46,10 @@ pub struct Settings {
     pub eula_from: String,
     /// Port of a protocol (`{"scp": 2222}`) where the device's command takes none.
     pub ports: BTreeMap<String, u16>,
+    /// FOS: its accounts have the passwords of the factory, which it asks to change after each sign-in.
+    pub default_passwords: bool,
+    /// OA: this address is the standby module's, which takes no commands of the enclosure.
+    pub on_standby: bool,
     /// FOS: the path is a folder with `release.plist`, as the real ones want it, and not one file.
     pub tree: bool,
     /// An image has room up to this size.
@@ -74,6 +78,8 @@ impl Default for Settings {
             eula_from: "v9".to_owned(),
             ports: BTreeMap::new(),
             tree: false,
+            default_passwords: false,
+            on_standby: false,
             room_bytes: 64 << 20,
             host_name: String::new(),
             accounts: BTreeMap::new(),

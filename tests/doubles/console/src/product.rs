@@ -146,6 +146,16 @@ impl Product {
         }
     }
 
+    /// What it asks after the sign-in.
+    pub(crate) async fn greet(self, session: &mut Session) -> Result<(), Stop> {
+        match self {
+            Self::Fos => fos::greet(session).await,
+            Self::Oa | Self::Moonshot | Self::SuperdomeX | Self::Superdome2 | Self::Vc | Self::SasSwitch => {
+                Ok(())
+            }
+        }
+    }
+
     pub(crate) fn prompt(self, session: &Session) -> String {
         match self {
             Self::Fos => fos::prompt(session),

@@ -82,8 +82,8 @@ pub(crate) enum Draw {
     Bar,
     /// Only the number, drawn again in its line with backspaces.
     Percent,
-    /// Dots.
-    Dots,
+    /// Packages, one after the other, with their signs of progress.
+    Packages,
 }
 
 /// A session.
@@ -114,6 +114,7 @@ impl Session {
         Box::pin(async move {
             let product = self.device.product;
             self.terminal.write(&product.welcome(self)).await?;
+            product.greet(self).await?;
             loop {
                 self.noise().await?;
                 let prompt = product.prompt(self);
@@ -369,7 +370,15 @@ impl Session {
                 let back = if first { "" } else { "\u{8}\u{8}\u{8}\u{8}" };
                 self.terminal.write(&format!("{back}{percent:3}%")).await
             }
-            Draw::Dots => self.terminal.write(".").await,
+            Draw::Packages => {
+                let name = if percent.is_multiple_of(10) && percent < 100 {
+                    let end = if first { "" } else { "\n" };
+                    format!("{end}package-{} ", percent / 10)
+                } else {
+                    String::new()
+                };
+                self.terminal.write(&format!("{name}##########")).await
+            }
         }
     }
 

@@ -56,6 +56,11 @@ impl Terminal {
         Self { line, size, echo: echo && size.is_some(), idle, read: VecDeque::new(), after_return: false }
     }
 
+    /// Whether there is a terminal on the other side.
+    pub(crate) const fn is_interactive(&self) -> bool {
+        self.size.is_some()
+    }
+
     /// Writes text; line ends become those of terminals.
     pub(crate) async fn write(&mut self, text: &str) -> Result<(), Stop> {
         let text = if self.size.is_some() { text.replace('\n', "\r\n") } else { text.to_owned() };

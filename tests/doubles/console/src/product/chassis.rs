@@ -35,9 +35,10 @@ pub(super) fn url(word: &str, schemes: &[&str]) -> Option<Remote> {
     Remote::of_url(word).filter(|remote| schemes.contains(&remote.scheme.as_str()))
 }
 
-/// A question for yes or no, as the Onboard Administrator has them. In script mode nothing is asked.
+/// A question for yes or no, as the Onboard Administrator has them. In script mode nothing is
+/// asked, and nobody is asked without a terminal.
 pub(super) async fn sure(session: &mut Session, question: &str) -> Result<bool, Stop> {
-    if session.mode == "script" {
+    if session.mode == "script" || !session.terminal.is_interactive() {
         return Ok(true);
     }
     let answer = session.terminal.ask(question).await?;

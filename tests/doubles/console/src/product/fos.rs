@@ -5,7 +5,8 @@
 //! commit, FTP, SFTP and SCP, and `release.plist`; Dell's edition for the M6505, page 18, for the questions that
 //! `firmwaredownload` asks when it has no operands or wrong ones; Fabric OS Administrator's Guide
 //! 53-0000518-09, page 4-7, for the fields of `version`; Fabric OS Command Reference 53-1001337-01
-//! (6.3), page 305, for `firmwarecommit` and `firmwarerestore`. What is not in them is in README.md.
+//! (6.3), page 305, for `firmwarecommit` and `firmwarerestore`. The texts of `firmwaredownload`, of its status and of
+//! `firmwareshow` are as sessions show them that users of 6.0 to 9.2 have published. The rest is in README.md.
 
 mod operands;
 
@@ -37,6 +38,29 @@ pub(super) const PROFILE: Profile = Profile {
 
 pub(super) fn welcome() -> String {
     "-----------------------------------------------------------------\nAuthorized use only.\n\n".to_owned()
+}
+
+/// What it asks after the sign-in while its accounts have the passwords of the factory.
+pub(super) async fn greet(session: &mut Session) -> Result<(), Stop> {
+    if !session.device.settings().default_passwords {
+        return Ok(());
+    }
+    let question = "Please change passwords for switch default accounts now.\nUse Control-C to exit or press 'Enter' key to proceed.\n";
+    let answered = match session.terminal.ask(question).await {
+        Ok(_) => {
+            session.terminal.write("\nfor user - root\nChanging password for root\n").await?;
+            session.terminal.ask_secret("Enter new password: ").await
+        }
+        Err(stop) => Err(stop),
+    };
+    match answered {
+        Ok(_) | Err(Stop::Interrupted) => {
+            let text =
+                "Password was not changed. Will prompt again at next login\nuntil password is changed.\n";
+            session.terminal.write(text).await
+        }
+        Err(stop) => Err(stop),
+    }
 }
 
 pub(super) fn prompt(session: &Session) -> String {
@@ -156,19 +180,21 @@ async fn download(session: &mut Session, words: &[&str]) -> Result<Next, Stop> {
 }
 
 async fn update(session: &mut Session, wanted: &Wanted) -> Result<Result<(), Trouble>, Stop> {
-    session.terminal.write("Checking system settings for firmwaredownload...\n").await?;
+    session
+        .terminal
+        .write(&format!(
+            "\nServer IP: {}, Protocol IPv4\nChecking system settings for firmwaredownload...\n",
+            wanted.host
+        ))
+        .await?;
     if let Err(trouble) = session.gate() {
         return Ok(Err(trouble));
     }
-    session
-        .terminal
-        .write(&format!("Server IP: {}, Protocol IPv4\nChecking version compatibility...\n", wanted.host))
-        .await?;
     let header = match image(session, wanted).await {
         Ok(header) => header,
         Err(trouble) => return Ok(Err(trouble)),
     };
-    session.terminal.write("Version compatibility check passed.\nSystem settings check passed.\n\n").await?;
+    session.terminal.write("System settings check passed.\n\n").await?;
     if !consent(session, &header, wanted).await? {
         return Ok(Err(Trouble::Declined));
     }
@@ -180,7 +206,7 @@ async fn update(session: &mut Session, wanted: &Wanted) -> Result<Result<(), Tro
         .await?;
     let restart = if wanted.single && !wanted.reboot { Restart::Later } else { Restart::Device };
     session.begin(&["fos"], header, restart, wanted.commit);
-    if let Err(trouble) = session.watch(Draw::Dots).await? {
+    if let Err(trouble) = session.watch(Draw::Packages).await? {
         return Ok(Err(trouble));
     }
     let last = if restart == Restart::Later {
@@ -193,7 +219,7 @@ async fn update(session: &mut Session, wanted: &Wanted) -> Result<Result<(), Tro
     session
         .terminal
         .write(&format!(
-            "All packages have been downloaded successfully.\nFirmware has been downloaded to the secondary partition of the switch.\n{last}"
+            "Removing unneeded files, please wait ...\nFinished removing unneeded files.\n\nAll packages have been downloaded successfully.\nFirmware has been downloaded to the secondary partition of the switch.\n{last}"
         ))
         .await?;
     Ok(Ok(()))
@@ -221,7 +247,7 @@ async fn consent(session: &mut Session, header: &Header, wanted: &Wanted) -> Res
     let kind = if wanted.single || !settings.ha { "cold/disruptive" } else { "warm/non-disruptive" };
     let but = if kind.starts_with("cold") { "and will" } else { "but will" };
     let question = format!(
-        "You may run firmwaredownloadstatus to get the status of this\ncommand.\n\nThis command will cause a {kind} boot on the switch,\n{but} require that existing telnet, secure telnet or SSH sessions\nbe restarted.\n\nDo you want to continue (Y/N) [Y]: "
+        "You can run firmwaredownloadstatus to get the status\nof this command.\n\nThis command will cause a {kind} boot on the switch,\n{but} require that existing telnet, secure telnet or SSH sessions\nbe restarted.\n\nDo you want to continue (Y/N) [Y]: "
     );
     Ok(yes(&session.terminal.ask(&question).await?, true))
 }

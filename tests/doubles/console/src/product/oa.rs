@@ -5,7 +5,9 @@
 //! IPv6 in brackets) and FIPS mode; an earlier edition (Xw460c, page 24) for the session time-out of 10 to
 //! 1440 minutes; Onboard Administrator User Guide 695522-006 for active and standby modules. That commands
 //! for other programs begin with `SET SCRIPT MODE ON`, and that prompts end in `> `, is how Oxidized works with
-//! real ones (`lib/oxidized/model/hpebladesystem.rb`). What is not in them is in README.md.
+//! real ones (`lib/oxidized/model/hpebladesystem.rb`); `SHOW OA INFO`, `SHOW OA STATUS`, the prompt in script mode and
+//! the refusal of a standby module are as published sessions show them, and that `UPDATE IMAGE` asks nothing without a
+//! terminal and says that it flashes the active module is how bmclib works with real ones. What is not in them is in README.md.
 
 use super::chassis::{is_downgrade, sure, url, words_of};
 use super::{Product, Profile};
@@ -34,9 +36,10 @@ const PROTOCOLS: &[&str] = &["http", "https", "ftp", "tftp"];
 pub(super) fn welcome(session: &Session) -> String {
     let state = session.device.lock();
     format!(
-        "Firmware Version: {}\nBuilt: 07/27/2016 @ 08:14 OS: Linux 3.10.73\nOA Bay Number:  {}\nOA Role:        Active\n\n\nHPE BladeSystem Onboard Administrator\n\nType 'HELP' to display a list of valid commands.\nType 'HELP <command>' to display detailed information about a specific command.\n\n\n",
+        "Firmware Version: {}\nBuilt: 07/27/2016 @ 08:14 OS: Linux 3.10.73\nOA Bay Number:  {}\nOA Role:        {}\n\n\nHPE BladeSystem Onboard Administrator\n\nType 'HELP' to display a list of valid commands.\nType 'HELP <command>' to display detailed information about a specific command.\n\n\n",
         state.version(active(state.active)),
-        state.active
+        state.active,
+        if state.settings.on_standby { "Standby" } else { "Active" }
     )
 }
 
@@ -45,7 +48,8 @@ const fn active(bay: u8) -> &'static str {
 }
 
 pub(super) fn prompt(session: &Session) -> String {
-    format!("\n{}> ", session.device.host_name())
+    let mode = if session.mode == "script" { " [SCRIPT MODE]" } else { "" };
+    format!("\n{}{mode}> ", session.device.host_name())
 }
 
 pub(super) fn no_place(holder: &str) -> String {
@@ -55,8 +59,12 @@ pub(super) fn no_place(holder: &str) -> String {
 pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next, Stop> {
     let upper: Vec<String> = words.iter().map(|word| word.to_ascii_uppercase()).collect();
     let upper: Vec<&str> = upper.iter().map(String::as_str).collect();
+    let standby = session.device.settings().on_standby;
     let answer = match upper.as_slice() {
         ["EXIT" | "QUIT" | "LOGOUT"] => return Ok(Next::Leave),
+        ["SHOW" | "UPDATE" | "FORCE" | "CONNECT", ..] if standby => {
+            "\nNot a valid request while running in standby mode.\n".to_owned()
+        }
         ["SHOW", "OA", "INFO", which @ ..] => oa_info(session, which),
         ["SHOW", "OA", "STATUS", which @ ..] => oa_status(session, which),
         ["SHOW", "FIRMWARE", "SUMMARY"] | ["SHOW", "FIRMWARE"] => return summary(session).await,
@@ -123,7 +131,7 @@ fn oa_info(session: &Session, which: &[&str]) -> String {
     let info = |bay: u8| {
         let version = session.device.lock().version(active(bay));
         format!(
-            "\nOnboard Administrator #{bay} information:\n        Product Name  : BladeSystem c7000 DDR2 Onboard Administrator with KVM\n        Part Number   : 456204-B21\n        Spare Part No.: 503826-001\n        Serial Number : OB94BP123{bay}\n        Manufacturer  : HP\n        Firmware Ver. : {version} Jul 27 2016\n        Hw Board Type : 2\n        Hw Version    : B1\n"
+            "\nOnboard Administrator #{bay} information:\n        Product Name  : BladeSystem c7000 DDR2 Onboard Administrator with KVM\n        Part Number   : 456204-B21\n        Spare Part No.: 503826-001\n        Serial Number : OB94BP123{bay}\n        UUID          : 09OB94BP123{bay}\n        Manufacturer  : HP\n        Firmware Ver. : {version} Jul 27 2016\n        Hw Board Type : 2\n        Hw Version    : B1\n        Loader Version: U-Boot 1.2.0 (Aug 24 2011 - 14:22:07)\n"
         )
     };
     bays(session, which).into_iter().map(info).collect()
@@ -137,7 +145,7 @@ fn oa_status(session: &Session, which: &[&str]) -> String {
         let word = if same { "OK" } else { "Degraded" };
         let match_word = if same { "OK" } else { "Mismatch" };
         format!(
-            "\nOnboard Administrator #{bay}:\n        Name:   {}-{bay}\n        Role:   {role}\n        UID:    Off\n        Status: {word}\n        Diagnostic Status:\n                Internal Data                            OK\n                Firmware Mismatch                        {match_word}\n",
+            "\nOnboard Administrator #{bay} Status:\n\tName:   {}-{bay}\n\tRole:   {role}\n\tUID:    Off\n\tStatus: {word}\n\tDiagnostic Status:\n                Internal Data                            OK\n                Firmware Mismatch                        {match_word}\n",
             PROFILE.host_name
         )
     };
@@ -220,7 +228,7 @@ async fn update(session: &mut Session, remote: &crate::fetch::Remote) -> Result<
             .write("\nThe Standby Onboard Administrator does not respond and is not updated.\n")
             .await?;
     }
-    session.terminal.write("\nFlashing Onboard Administrator: ").await?;
+    session.terminal.write("\nFlashing Active Onboard Administrator: ").await?;
     session.begin(parts, header, Restart::Device, false);
     if let Err(trouble) = session.watch(Draw::Percent).await? {
         return Ok(Err(trouble));

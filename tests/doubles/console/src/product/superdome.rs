@@ -46,7 +46,7 @@ pub(super) fn welcome(session: &Session) -> String {
 }
 
 pub(super) fn prompt(session: &Session) -> String {
-    format!("\n{}> ", session.device.host_name())
+    super::oa::prompt(session)
 }
 
 pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next, Stop> {

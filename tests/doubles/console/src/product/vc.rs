@@ -31,7 +31,7 @@ const RULE: &str = "------------------------------------------------------------
 pub(super) fn welcome(session: &Session) -> String {
     let version = session.device.lock().version("enc0:1");
     format!(
-        "{RULE}\nHP Virtual Connect Management CLI v{version}\nAll Rights Reserved\n{RULE}\n\n\nGETTING STARTED:\n\nhelp           : displays a list of available subcommands\nexit           : quits the command shell\n<subcommand> ? : displays a list of managed elements for a subcommand\n\n\n"
+        "{RULE}\nHP Virtual Connect Management CLI v{version}\nBuild: {version}-6 (r312858) Jul 14 2015 10:11:12\n(C) Copyright 2006-2015 Hewlett-Packard Development Company, L.P.\nAll Rights Reserved\n{RULE}\n\n\nGETTING STARTED:\n\nhelp           : displays a list of available subcommands\nexit           : quits the command shell\n<subcommand> ? : displays a list of managed elements for a subcommand\n\n\n"
     )
 }
 

@@ -159,3 +159,34 @@ async fn an_idle_session_ends() {
     let person = Person::at(&double).await;
     assert!(person.end().await.contains("auto-logout"));
 }
+
+/// Who connects to the wrong one of two modules must be told by it, and find the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_module_takes_no_commands() {
+    let double = start("oa", |config| config.settings.on_standby = true).await;
+    let mut person = Person::at(&double).await;
+    person.wait("OA Role:        Standby").await;
+    person.dialogue(&[("> ", "UPDATE IMAGE http://127.0.0.1:1/x")]).await;
+    person.wait("standby mode").await;
+}
+
+/// In script mode nothing is asked, and the prompt is another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn script_mode_changes_the_prompt_and_asks_nothing() {
+    let double = start("oa", |_| ()).await;
+    let server = shelf::http(image("oa")).await;
+    let mut person = Person::at(&double).await;
+    let update = format!("UPDATE IMAGE http://{server}/oa.bin");
+    person.dialogue(&[("560A> ", "SET SCRIPT MODE ON"), ("560A [SCRIPT MODE]> ", &update)]).await;
+    person.wait("Flash complete").await;
+}
+
+/// A question after the sign-in is not the prompt.
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_of_the_factory_lead_to_a_question() {
+    let double = start("fos", |config| config.settings.default_passwords = true).await;
+    let mut person = Person::at(&double).await;
+    person.wait("to proceed.").await;
+    person.say("\u{3}").await;
+    person.wait("admin> ").await;
+}

@@ -48,6 +48,8 @@ pub struct Settings {
     pub ports: BTreeMap<String, u16>,
     /// FOS: its accounts have the passwords of the factory, which it asks to change after each sign-in.
     pub default_passwords: bool,
+    /// FOS: questions end in `[Y]: `, as before 7.0 and sometimes later, and not in `(Y/N) [Y]: `.
+    pub short_questions: bool,
     /// OA: this address is the standby module's, which takes no commands of the enclosure.
     pub on_standby: bool,
     /// FOS: the path is a folder with `release.plist`, as the real ones want it, and not one file.
@@ -79,6 +81,7 @@ impl Default for Settings {
             ports: BTreeMap::new(),
             tree: false,
             default_passwords: false,
+            short_questions: false,
             on_standby: false,
             room_bytes: 64 << 20,
             host_name: String::new(),

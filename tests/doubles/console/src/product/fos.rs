@@ -246,8 +246,9 @@ async fn consent(session: &mut Session, header: &Header, wanted: &Wanted) -> Res
     }
     let kind = if wanted.single || !settings.ha { "cold/disruptive" } else { "warm/non-disruptive" };
     let but = if kind.starts_with("cold") { "and will" } else { "but will" };
+    let form = if settings.short_questions { "[Y]" } else { "(Y/N) [Y]" };
     let question = format!(
-        "You can run firmwaredownloadstatus to get the status\nof this command.\n\nThis command will cause a {kind} boot on the switch,\n{but} require that existing telnet, secure telnet or SSH sessions\nbe restarted.\n\nDo you want to continue (Y/N) [Y]: "
+        "You can run firmwaredownloadstatus to get the status\nof this command.\n\nThis command will cause a {kind} boot on the switch,\n{but} require that existing telnet, secure telnet or SSH sessions\nbe restarted.\n\nDo you want to continue {form}: "
     );
     Ok(yes(&session.terminal.ask(&question).await?, true))
 }

@@ -1,7 +1,7 @@
 //! An update as the device goes through it, whether somebody looks on or not.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -99,9 +99,9 @@ async fn run_new(device: &Arc<Device>, job: &Job) {
     }
     if job.commit {
         enter(device, Phase::Committing, "committing");
-        let span = Duration::from_millis(device.settings().commit_ms);
-        // sleep: the second partition takes time, and there is nothing to see of it.
-        tokio::time::sleep(span).await;
+        // The second partition takes time, which a test may shorten while it runs.
+        let began = Instant::now();
+        device.until(|state| began.elapsed().as_millis() >= u128::from(state.settings.commit_ms)).await;
         let mut state = device.lock();
         for part in state.parts.iter_mut().filter(|part| job.parts.contains(&part.name)) {
             part.secondary = Some(part.version.clone());

@@ -54,7 +54,7 @@ async fn fabric_os_has_the_image_in_one_partition_first() {
     let server = shelf::ftp(Header::new("fos", "v8.2.3c").to_file()).await;
     let double = start("fos", |config| {
         config.settings.ports.insert("ftp".to_owned(), server.port());
-        config.settings.commit_ms = 1500;
+        config.settings.commit_ms = 600_000;
     })
     .await;
     let mut person = Person::at(&double).await;
@@ -67,6 +67,7 @@ async fn fabric_os_has_the_image_in_one_partition_first() {
     person.dialogue(&[("admin> ", "firmwareshow")]).await;
     let shown = person.wait("admin> ").await;
     assert!(shown.contains("FOS      v8.2.3c\r\n         v8.2.1c\r\n"), "{shown}");
+    double.set(farrier_console_double::Settings { commit_ms: 0, ..double.settings() });
     until(&double, "done", |double| double.state()["update"]["phase"] == "done").await;
     person.say("firmwareshow\r").await;
     let shown = person.wait("admin> ").await;

@@ -8,6 +8,7 @@
 
 use super::Profile;
 use super::chassis::{url, words_of};
+use crate::device::{Phase, State};
 use crate::fault::Fault;
 use crate::job::Restart;
 use crate::session::{Draw, Next, Session, Trouble};
@@ -77,9 +78,19 @@ fn runs(session: &Session) -> String {
     session.device.lock().version("enc0:1")
 }
 
+/// Whether the module is away, because it starts new firmware.
+fn is_away(state: &State, module: &str) -> bool {
+    state.update.as_ref().is_some_and(|update| {
+        let restarts = matches!(update.phase, Phase::Written | Phase::Restarting);
+        restarts && update.parts.iter().any(|part| part == module)
+    })
+}
+
 fn health(session: &Session) -> &'static str {
+    let state = session.device.lock();
     let bad = |fault: &Fault| (*fault == Fault::PartnerUnhealthy).then_some(());
-    if session.device.lock().faults.look(bad).is_some() { "Degraded" } else { "OK" }
+    let away = state.parts.iter().any(|part| is_away(&state, &part.name));
+    if away || state.faults.look(bad).is_some() { "Degraded" } else { "OK" }
 }
 
 fn firmware(session: &Session) -> String {
@@ -93,11 +104,14 @@ fn firmware(session: &Session) -> String {
     format!("\nID        Type                           Firmware Version   Status\n{RULE}\n{rows}")
 }
 
+/// Both modules with their links, which are gone while one restarts.
 fn interconnects(session: &Session) -> String {
-    let active = session.device.lock().active;
+    let state = session.device.lock();
     let row = |bay: u8| {
-        let role = if bay == active { "Primary" } else { "Backup" };
-        format!("enc0:{bay}    c7000-1    {bay}    {role:<8} OK       Connected\n")
+        let role = if bay == state.active { "Primary" } else { "Backup" };
+        let away = is_away(&state, &format!("enc0:{bay}"));
+        let (status, links) = if away { ("Unknown", "Not connected") } else { ("OK", "Connected") };
+        format!("enc0:{bay}    c7000-1    {bay}    {role:<8} {status:<8} {links}\n")
     };
     format!("\nID        Enclosure  Bay  Role     Status   Connectivity\n{RULE}\n{}{}", row(1), row(2))
 }

@@ -159,3 +159,20 @@ async fn fabric_os_forgets_an_image_that_waits() {
     until(&double, "up", |double| double.state()["up"] == true && double.state()["pending"] == false).await;
     assert_eq!(double.version("fos").as_deref(), Some("v8.2.1c"));
 }
+
+/// One side of a pair is away while it starts its firmware, and the other must not be touched then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_virtual_connect_module_loses_its_links_while_it_restarts() {
+    let double = start("vc", |config| config.settings.reboot_ms = 600_000).await;
+    let server = shelf::http(image("vc")).await;
+    let mut person = Person::at(&double).await;
+    let update = format!("update firmware url=http://{server}/vc.bin module=enc0:2");
+    person.dialogue(&[("->", &update), ("(yes, no): ", "yes"), ("SUCCESS", "")]).await;
+    until(&double, "away", |double| double.state()["update"]["phase"] == "restarting").await;
+    person.dialogue(&[("->", "show interconnect")]).await;
+    let shown = person.wait("Not connected").await;
+    assert!(shown.contains("Primary  OK       Connected"), "{shown}");
+    person.dialogue(&[("->", &update)]).await;
+    person.wait("already in progress").await;
+    assert_eq!(double.version("enc0:1").as_deref(), Some("4.45"));
+}

@@ -28,6 +28,7 @@ mod product;
 mod server;
 mod session;
 mod terminal;
+mod trouble;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -50,6 +50,8 @@ pub(crate) struct Profile {
     pub(crate) parts: &'static [(&'static str, &'static str)],
     /// How many sessions it has place for, unless a setting says otherwise.
     pub(crate) sessions: usize,
+    /// It repeats a command, and ends lines as terminals do, even if there is none.
+    pub(crate) echoes_always: bool,
     /// Its parts have two partitions.
     pub(crate) two_partitions: bool,
 }

@@ -12,6 +12,7 @@ use crate::fetch::{Remote, fetch};
 use crate::image::Header;
 use crate::job::{self, Job, Restart};
 use crate::terminal::{Pager, Stop, Terminal};
+use crate::trouble::Trouble;
 
 /// What a command leaves behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,37 +21,6 @@ pub(crate) enum Next {
     Prompt,
     /// The session is over.
     Leave,
-}
-
-/// Why an update is refused or fails. Each product has its own words for each.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    /// The account may not.
-    Privilege,
-    /// Another update runs.
-    Busy,
-    /// The security mode forbids it; the mode's name.
-    Mode(String),
-    /// The standby or backup module takes no image.
-    Standby,
-    /// The partner of the pair is not well.
-    Partner,
-    /// The transfer failed; what the client said.
-    Transfer(String),
-    /// There is no room.
-    NoRoom,
-    /// The file is no image, or was cut off.
-    NotAnImage,
-    /// The image is for another product or model.
-    WrongModel,
-    /// The signature does not fit.
-    Signature,
-    /// The image needs one of these versions first.
-    StepMissing(String),
-    /// The user said no.
-    Declined,
-    /// It broke off while it was written.
-    Broken,
 }
 
 /// While an image comes, the device is busy. The end of the session ends the transfer too.
@@ -180,6 +150,10 @@ impl Session {
 
     /// One command without a shell.
     pub(crate) async fn command(mut self, line: &str) {
+        if self.device.product.profile().echoes_always {
+            self.terminal.returns = true;
+            let _gone = self.terminal.write(&format!("{line}\r\n")).await;
+        }
         let refused = self.enter();
         let _ended = match refused {
             Some(refusal) => self.terminal.write(&refusal).await.map(|()| Next::Leave),

@@ -46,6 +46,8 @@ pub(crate) struct Terminal {
     /// Columns and rows; `None` without a terminal: no echo, no pager.
     size: Option<(u32, u32)>,
     echo: bool,
+    /// Line ends are those of terminals, although there may be none.
+    pub(crate) returns: bool,
     idle: Duration,
     read: VecDeque<u8>,
     after_return: bool,
@@ -53,7 +55,8 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     pub(crate) fn new(line: Box<dyn Line>, size: Option<(u32, u32)>, echo: bool, idle: Duration) -> Self {
-        Self { line, size, echo: echo && size.is_some(), idle, read: VecDeque::new(), after_return: false }
+        let returns = size.is_some();
+        Self { line, size, echo: echo && returns, returns, idle, read: VecDeque::new(), after_return: false }
     }
 
     /// Whether there is a terminal on the other side.
@@ -63,7 +66,7 @@ impl Terminal {
 
     /// Writes text; line ends become those of terminals.
     pub(crate) async fn write(&mut self, text: &str) -> Result<(), Stop> {
-        let text = if self.size.is_some() { text.replace('\n', "\r\n") } else { text.to_owned() };
+        let text = if self.returns { text.replace('\n', "\r\n") } else { text.to_owned() };
         let wrote = self.line.write_all(text.as_bytes()).await;
         let flushed = self.line.flush().await;
         wrote.and(flushed).map_err(|_| Stop::Closed)

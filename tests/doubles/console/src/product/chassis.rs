@@ -1,8 +1,9 @@
 //! What the command lines of HP's chassis managers have in common: words of refusals, versions, URLs.
 
 use crate::fetch::Remote;
-use crate::session::{Session, Trouble};
+use crate::session::Session;
 use crate::terminal::Stop;
+use crate::trouble::Trouble;
 
 /// Numbers of a version, for comparison: `4.60` is older than `4.101`.
 fn numbers(version: &str) -> Vec<u64> {

@@ -20,8 +20,9 @@ use crate::device::Phase;
 use crate::fetch::{Remote, fetch};
 use crate::image::Header;
 use crate::job::{self, Restart};
-use crate::session::{Draw, Next, Session, Trouble};
+use crate::session::{Draw, Next, Session};
 use crate::terminal::{Pager, Stop};
+use crate::trouble::Trouble;
 
 pub(super) const PROFILE: Profile = Profile {
     name: "fos",
@@ -34,6 +35,7 @@ pub(super) const PROFILE: Profile = Profile {
     parts: &[("fos", "v8.2.1c")],
     sessions: 2,
     two_partitions: true,
+    echoes_always: false,
 };
 
 pub(super) fn welcome() -> String {

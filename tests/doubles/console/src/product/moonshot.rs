@@ -1,14 +1,17 @@
 //! The iLO Chassis Manager of a Moonshot 1500, by its command line.
 //!
 //! Follows: HP iLO Chassis Management IPMI User Guide, 742544-003, and HP `RESTful` API Data Model Reference for
-//! Moonshot Chassis Manager, 802725-001a, for what is in a chassis (manager, two switches, cartridges). No
-//! page of its command line guide was to be had: the commands are assumptions, all of them in README.md.
+//! Moonshot Chassis Manager, 802725-001a, for what is in a chassis (manager, two switches, cartridges). No page of
+//! its command line guide was to be had. `show node list`, with the echo of the command that comes even without a
+//! terminal, is as MAAS has it from a real one (`provisioningserver/drivers/hardware/mscm.py`, its examples of
+//! output). The commands for firmware are assumptions, all of them in README.md.
 
 use super::Profile;
 use super::chassis::{sure, url, words_of};
 use crate::job::Restart;
-use crate::session::{Draw, Next, Session, Trouble};
+use crate::session::{Draw, Next, Session};
 use crate::terminal::{Pager, Stop};
+use crate::trouble::Trouble;
 
 pub(super) const PROFILE: Profile = Profile {
     name: "moonshot",
@@ -21,6 +24,7 @@ pub(super) const PROFILE: Profile = Profile {
     parts: &[("cm", "1.30"), ("switch-a", "2.0.3.0"), ("switch-b", "2.0.3.0"), ("cartridge-1", "1.0.2")],
     sessions: 4,
     two_partitions: false,
+    echoes_always: true,
 };
 
 pub(super) fn welcome(session: &Session) -> String {
@@ -31,10 +35,8 @@ pub(super) fn welcome(session: &Session) -> String {
     )
 }
 
-/// Inside a component (`cd`) the prompt has its name.
 pub(super) fn prompt(session: &Session) -> String {
-    let place = if session.mode.is_empty() { String::new() } else { format!("/{}", session.mode) };
-    format!("{place}</>{}-> ", session.device.host_name())
+    format!("{}-> ", session.device.host_name())
 }
 
 pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next, Stop> {
@@ -45,7 +47,6 @@ pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next,
             session.terminal.write("\nCLI session stopped\n").await?;
             return Ok(Next::Leave);
         }
-        ["cd", place] => place.trim_matches('/').clone_into(&mut session.mode),
         ["show", "firmware", ..] | ["show", "chassis", "firmware"] => {
             let rows: String = session
                 .device
@@ -54,12 +55,15 @@ pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next,
                 .iter()
                 .map(|part| format!("{:<14} {}\n", part.name, part.version))
                 .collect();
-            let text =
-                format!("\nstatus=0\nstatus_tag=COMMAND COMPLETED\n\nComponent      Version\n{rows}\n");
+            let text = format!("Component      Version\n-------------- ----------\n{rows}\n");
             session.page(&text, PROFILE.pager).await?;
         }
         ["show", "chassis", "info"] => {
-            session.terminal.write("\nstatus=0\nstatus_tag=COMMAND COMPLETED\n\nProduct Name: Moonshot 1500 Chassis\nHealth: OK\n\n").await?;
+            session.terminal.write("Product Name: Moonshot 1500 Chassis\nHealth: OK\n\n").await?;
+        }
+        ["show", "node", "list"] => {
+            let text = "Slot ID    Proc Manufacturer      Architecture         Memory Power Health\n---- ----- ---------------------- -------------------- ------ ----- ------\n 01  c1n1  Intel Corporation      x86 Architecture     32 GB  On    OK \n\n";
+            session.terminal.write(text).await?;
         }
         ["show", "update"] => {
             let text = match &session.device.lock().update {
@@ -72,19 +76,11 @@ pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next,
             let outcome = update(session, part, words.last().map_or("", String::as_str)).await?;
             if let Err(trouble) = outcome {
                 let words = words_of(&trouble, "chassis");
-                session
-                    .terminal
-                    .write(&format!("\nstatus=2\nstatus_tag=COMMAND PROCESSING FAILED\n{words}"))
-                    .await?;
+                session.terminal.write(&words).await?;
             }
         }
         _ => {
-            session
-                .terminal
-                .write(
-                    "\nstatus=2\nstatus_tag=COMMAND PROCESSING FAILED\nerror_tag=COMMAND NOT RECOGNIZED\n\n",
-                )
-                .await?;
+            session.terminal.write("Invalid command.\n\n").await?;
         }
     }
     Ok(Next::Prompt)
@@ -98,7 +94,7 @@ async fn update(session: &mut Session, part: &str, word: &str) -> Result<Result<
     let Some(remote) = url(word, &["http", "https", "ftp", "tftp", "scp"]).filter(|_| known) else {
         return Ok(Err(Trouble::Transfer("no such component, or no URL".to_owned())));
     };
-    session.terminal.write("\nstatus=0\nstatus_tag=COMMAND SPAWNED\n\nDownloading...\n").await?;
+    session.terminal.write("Downloading...\n").await?;
     let header = match session.image(&remote, part).await {
         Ok(header) => header,
         Err(trouble) => return Ok(Err(trouble)),

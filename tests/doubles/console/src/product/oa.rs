@@ -13,8 +13,9 @@ use super::chassis::{is_downgrade, sure, url, words_of};
 use super::{Product, Profile};
 use crate::fault::Fault;
 use crate::job::Restart;
-use crate::session::{Draw, Next, Session, Trouble};
+use crate::session::{Draw, Next, Session};
 use crate::terminal::{Pager, Stop};
+use crate::trouble::Trouble;
 
 pub(super) const PROFILE: Profile = Profile {
     name: "oa",
@@ -29,6 +30,7 @@ pub(super) const PROFILE: Profile = Profile {
     parts: &[("oa-1", "4.60"), ("oa-2", "4.60")],
     sessions: 4,
     two_partitions: false,
+    echoes_always: false,
 };
 
 const PROTOCOLS: &[&str] = &["http", "https", "ftp", "tftp"];

@@ -7,8 +7,9 @@ use super::Profile;
 use super::chassis::{url, words_of};
 use crate::fault::Fault;
 use crate::job::Restart;
-use crate::session::{Draw, Next, Session, Trouble};
+use crate::session::{Draw, Next, Session};
 use crate::terminal::{Pager, Stop};
+use crate::trouble::Trouble;
 
 pub(super) const PROFILE: Profile = Profile {
     name: "sas-switch",
@@ -21,6 +22,7 @@ pub(super) const PROFILE: Profile = Profile {
     parts: &[("sas-switch", "2.2.15.0")],
     sessions: 1,
     two_partitions: false,
+    echoes_always: false,
 };
 
 pub(super) fn welcome(session: &Session) -> String {

@@ -3,7 +3,7 @@
 //! Follows: HP Integrity Superdome 2 Onboard Administrator Command Line Interface User Guide, chapter 28,
 //! page 176 (one bundle for the complex; the analysis before the update; `REINSTALL`; an update that could harm
 //! a running partition is aborted), page 177 (management is not available during an online update of the
-//! complex; bundles before 2.2.27 cannot be updated online), and the guide 397388, page 70 (up to 150 minutes).
+//! complex; bundles before 2.2.27 cannot be updated online), and the edition for 16 sockets, page 70 (up to 150 minutes).
 //! HPE Integrity Superdome X and Superdome 2 Onboard Administrator Guide for Users, 794237-007, for two
 //! modules. What is not in them is in README.md.
 
@@ -11,8 +11,9 @@ use super::Profile;
 use super::chassis::{is_downgrade, sure, url, words_of};
 use crate::device::Phase;
 use crate::job::Restart;
-use crate::session::{Draw, Next, Session, Trouble};
+use crate::session::{Draw, Next, Session};
 use crate::terminal::{Pager, Stop};
+use crate::trouble::Trouble;
 
 pub(super) const X: Profile = Profile {
     name: "superdome-x",
@@ -25,6 +26,7 @@ pub(super) const X: Profile = Profile {
     parts: &[("complex", "7.6.0")],
     sessions: 4,
     two_partitions: false,
+    echoes_always: false,
 };
 
 pub(super) const TWO: Profile = Profile {

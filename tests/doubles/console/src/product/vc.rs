@@ -11,8 +11,9 @@ use super::chassis::{url, words_of};
 use crate::device::{Phase, State};
 use crate::fault::Fault;
 use crate::job::Restart;
-use crate::session::{Draw, Next, Session, Trouble};
+use crate::session::{Draw, Next, Session};
 use crate::terminal::{Pager, Stop};
+use crate::trouble::Trouble;
 
 pub(super) const PROFILE: Profile = Profile {
     name: "vc",
@@ -25,6 +26,7 @@ pub(super) const PROFILE: Profile = Profile {
     parts: &[("enc0:1", "4.45"), ("enc0:2", "4.45")],
     sessions: 4,
     two_partitions: false,
+    echoes_always: false,
 };
 
 const RULE: &str = "-------------------------------------------------------------------------------";

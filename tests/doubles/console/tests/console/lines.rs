@@ -72,6 +72,15 @@ async fn one_command_goes_without_a_terminal() {
     assert!(answer.starts_with("1: [SEC-1203]"), "{answer}");
 }
 
+/// This one repeats the command even so, with one return too many.
+#[tokio::test(flavor = "multi_thread")]
+async fn moonshot_repeats_a_command_without_a_terminal() {
+    let double = start("moonshot", |_| ()).await;
+    let answer = Person::command(&double, "show node list").await;
+    assert!(answer.starts_with("show node list\r\r\nSlot ID "), "{answer:?}");
+    assert!(answer.contains(" 01  c1n1  "), "{answer:?}");
+}
+
 /// Who may not update is told so, and nothing is fetched.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_without_the_right_fetches_nothing() {

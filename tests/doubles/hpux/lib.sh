@@ -14,13 +14,14 @@ has_fault() { [ -e "$state/fault/$1" ]; }
 # setting NAME DEFAULT: a setting of the machine.
 setting() { if [ -s "$state/$1" ]; then cat "$state/$1"; else printf '%s\n' "$2"; fi; }
 
-# seconds NAME: waits as long as the setting says.
+# wait_for NAME: waits as long as the setting says.
 wait_for() {
   seconds=$(setting "$1" 0)
   # sleep: the time that the machine needs for it, which a test sets.
   [ "$seconds" = 0 ] || sleep "$seconds"
 }
 
+# shellcheck disable=SC2034 # for those that source this
 host=$(setting hostname hpux01)
 
 # stamp: the time as SD writes it into its logs.
@@ -30,8 +31,7 @@ stamp() { date '+%m/%d/%y %H:%M:%S %Z'; }
 restart() {
   if has_fault reboot-not-made; then return; fi
   : >"$state/restarting"
-  # shellcheck disable=SC2046 # a command line
-  $(setting reboot-with "/sbin/reboot")
+  sh -c "$(setting reboot-with /sbin/reboot)"
 }
 
 # notice_boot: what a start of the machine does. The machine has no hook at its start, so the first program of the

@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034,SC2154 # variables are for those that source this, and of lib.sh
 # What the programs of Software Distributor share: options, sessions, logs, locks, catalogs. Sourced after
 # lib.sh by programs that have set `command`.
 
@@ -29,6 +29,7 @@ opt_enforce_dsa=true opt_mount_all_filesystems=true opt_source='' opt_preview=fa
 extend() {
   name=${1%%=*}
   case $1 in *=*) ;; *) refuse "The option \"$1\" has no value." ;; esac
+  # shellcheck disable=SC2086,SC2116 # line breaks become spaces
   case " $(echo $extended) " in *" $name "*) ;; *) refuse "The option \"$name\" is not an option of $command." ;; esac
   eval "opt_$name=\${1#*=}"
 }

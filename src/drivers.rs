@@ -3,6 +3,7 @@
 //! A class is a folder in this directory and one line in `CLASSES`. Controllers and `farrier ports` read a
 //! class's [`Abilities`], and nothing else of it. Drivers know neither kube nor the API types.
 
+pub mod console;
 pub mod device;
 pub mod engine;
 mod keys;

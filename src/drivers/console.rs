@@ -1,0 +1,22 @@
+//! Devices with a command line over SSH: chassis managers, interconnects, switches, and what else a product file
+//! describes.
+//!
+//! ```text
+//! product file ──► lint ──► Product ─┐
+//! bytes of the device, time ─────────┴─► Dialogue ──► bytes to send | Answer ──► read
+//! ```
+//!
+//! A product is one file of data (docs/console-devices.md); no code asks for a product. All that is here so far is
+//! pure: no clock, no sockets. Nothing is registered yet (docs/adr/0040-console-driver.md says what is missing).
+
+pub mod file;
+pub mod lint;
+pub mod meaning;
+pub mod product;
+pub mod span;
+pub mod template;
+
+pub use lint::Finding;
+pub use meaning::Meaning;
+pub use product::Product;
+pub use template::{Slot, Values};

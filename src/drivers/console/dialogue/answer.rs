@@ -1,0 +1,130 @@
+//! What comes of a command.
+
+use super::wait::Wait;
+use crate::drivers::console::blot::Secrets;
+use crate::drivers::console::file::Need;
+use crate::drivers::console::meaning::Meaning;
+use crate::drivers::console::product::Product;
+use crate::drivers::console::template::ValueError;
+use regex::Regex;
+use std::fmt;
+use std::time::Duration;
+
+/// How many lines a message quotes.
+const QUOTED: usize = 5;
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// These bytes are sent.
+    Send(Typed),
+    /// The command says that it is so far. A hint: how often it comes depends on how the bytes are divided.
+    Percent(u8),
+    /// The command, or the beginning of the session, is over.
+    End(Answer),
+}
+
+/// Bytes to send. They are never printed, because they may be a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Typed(String);
+
+impl Typed {
+    pub(super) const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Returns the bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Typed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// What a device has answered. No secret is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// How it ended.
+    pub end: End,
+    /// The lines, without the command and without the prompt.
+    pub lines: Vec<String>,
+    /// What the first words mean that refuse the command, and the line that they are in.
+    pub refused: Option<(Meaning, String)>,
+    /// What the device asked to be consented to, and the user has not.
+    pub missing: Option<Need>,
+    /// Whether the words are there without which it was not accepted.
+    pub accepted: bool,
+    /// How far it was, as it was shown last.
+    pub percent: Option<u8>,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The prompt of this mode is back.
+    Prompt(String),
+    /// The device asks something, and this is why it was not answered.
+    Question(String, Unanswered),
+    /// The connection has ended.
+    Closed,
+    /// The time limit is over.
+    TimedOut(Duration),
+    /// There was more than an answer may be.
+    TooMuch,
+}
+
+/// Why a question was not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unanswered {
+    /// The product file does not know it; it may also be an unknown prompt.
+    Unknown,
+    /// It was answered before, and the device asks again.
+    AskedAgain,
+    /// The answer cannot be written.
+    NoValue(ValueError),
+}
+
+impl Answer {
+    pub(super) fn new(
+        end: End,
+        lines: &[String],
+        wait: &Wait<'_>,
+        product: &Product,
+        secrets: &Secrets,
+    ) -> Self {
+        let words = || wait.exchange.words.iter().chain(&product.words);
+        let refused = words().find_map(|word| {
+            let line = lines.iter().position(|line| word.pattern.is_match(line))?;
+            Some((word.means, line))
+        });
+        let accepted = wait.exchange.accepted.iter().any(|pattern| lines.iter().any(|l| pattern.is_match(l)));
+        let percent = lines.iter().rev().find_map(|line| percent(wait.exchange.progress, line));
+        let lines = secrets.blot(lines);
+        let refused = refused.map(|(means, line)| (means, lines.get(line).cloned().unwrap_or_default()));
+        Self { end, lines, refused, missing: wait.missing, accepted, percent }
+    }
+
+    /// Returns the text of the answer, for patterns that look at several lines.
+    pub fn text(&self) -> String {
+        self.lines.join("\n")
+    }
+
+    /// Returns the last lines that are not empty, for a message.
+    pub fn quote(&self) -> String {
+        let told: Vec<&str> =
+            self.lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
+        let last = told.get(told.len().saturating_sub(QUOTED)..).unwrap_or_default();
+        last.join(" / ")
+    }
+}
+
+/// Returns the last percentage that a line shows.
+pub(super) fn percent(patterns: &[Regex], line: &str) -> Option<u8> {
+    let shown = patterns.iter().flat_map(|pattern| pattern.captures_iter(line));
+    let numbers = shown.filter_map(|found| found.name("percent")?.as_str().parse::<u8>().ok());
+    numbers.filter(|number| *number <= 100).last()
+}

@@ -1,0 +1,78 @@
+//! The command as the device shows it again, which is not part of the answer.
+
+use crate::drivers::console::screen::LogicalLine;
+
+/// Returns the texts of lines.
+pub(super) fn texts(lines: Vec<LogicalLine>) -> Vec<String> {
+    lines.into_iter().map(|line| line.text).collect()
+}
+
+/// Joins the lines that the device itself has broken because they did not fit.
+pub(super) fn join(lines: Vec<LogicalLine>) -> Vec<String> {
+    let mut joined: Vec<String> = Vec::new();
+    let mut goes_on = false;
+    for line in lines {
+        match joined.last_mut() {
+            Some(last) if goes_on => last.push_str(&line.text),
+            Some(_) | None => joined.push(line.text),
+        }
+        goes_on = line.is_full;
+    }
+    joined
+}
+
+/// Removes prompt and command from the lines. Blanks are not compared, because they come and go where lines are
+/// wrapped. A device that shows no echo loses nothing.
+pub(super) fn without(lines: Vec<String>, prompt: &str, command: &str) -> Vec<String> {
+    let mut rest = lines.into_iter();
+    let Some(first) = rest.next() else { return Vec::new() };
+    let wanted = dense(command);
+    let typed = first.strip_prefix(prompt).unwrap_or(&first).trim_start().to_owned();
+    let mut left = match wanted.strip_prefix(&dense(&typed)) {
+        Some(left) => left.to_owned(),
+        // No echo: the answer begins beside the prompt.
+        None => return std::iter::once(typed).chain(rest).collect(),
+    };
+    let mut lines: Vec<String> = rest.collect();
+    let mut gone = 0;
+    for line in &lines {
+        let part = dense(line);
+        if part.is_empty() || left.is_empty() {
+            break;
+        }
+        let Some(after) = left.strip_prefix(&part) else { break };
+        left = after.to_owned();
+        gone += 1;
+    }
+    // What only looked like the beginning of an echo.
+    if left.is_empty() {
+        lines.drain(..gone);
+    }
+    lines
+}
+
+fn dense(text: &str) -> String {
+    text.chars().filter(|c| !c.is_whitespace()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(lines: &[&str]) -> Vec<String> {
+        let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+        without(lines, "sw:admin>", "firmwareshow -v")
+    }
+
+    /// An echo in the answer would be searched for versions, and a missing one would cost the first line.
+    #[test]
+    fn an_echo_is_removed_however_it_is_shown() {
+        assert_eq!(left(&["sw:admin> firmwareshow -v", "FOS v1"]), ["FOS v1"]);
+        assert_eq!(left(&["sw:admin> firmware", "show -v", "FOS v1"]), ["FOS v1"], "broken by the device");
+        assert_eq!(left(&["sw:admin>", "firmwareshow -v", "FOS v1"]), ["FOS v1"], "in a line of its own");
+        assert_eq!(left(&["sw:admin>", "FOS v1"]), ["FOS v1"], "none");
+        assert_eq!(left(&["sw:admin>FOS v1", "x"]), ["FOS v1", "x"], "none, and no new line");
+        assert_eq!(left(&["sw:admin>", "firmware", "FOS v1"]), ["firmware", "FOS v1"], "an answer");
+        assert_eq!(left(&[]), [""; 0]);
+    }
+}

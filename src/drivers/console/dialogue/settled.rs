@@ -1,0 +1,126 @@
+//! What the end of the text is, when nothing has followed it for a while.
+
+use super::answer::{Action, End, Typed, Unanswered};
+use super::{Dialogue, State};
+use crate::drivers::console::product::{Question, Reply};
+use std::time::Duration;
+
+/// How often one question is answered in one command. Devices that check an answer ask again, and a second time
+/// means that ours was not the right one.
+const ANSWERS: u32 = 1;
+
+/// What ends a line that waits for something, when it is none that is known.
+const ENDS: [char; 7] = ['?', ':', ']', ')', '>', '#', '$'];
+
+impl Dialogue<'_> {
+    /// Judges the end of the text after `settle`.
+    pub(super) fn judge_settled(&mut self, now: Duration) -> Vec<Action> {
+        let last = self.screen.last_line();
+        if last.is_empty() {
+            return Vec::new();
+        }
+        if let Some(actions) = self.turn_page(&last, now) {
+            return actions;
+        }
+        if let Some(actions) = self.reply(&last, now) {
+            return actions;
+        }
+        self.prompt(&last).unwrap_or_default()
+    }
+
+    /// Judges the end of the text after `quiet`: is it something that the product file does not know?
+    pub(super) fn judge_quiet(&mut self) -> Vec<Action> {
+        let last = self.screen.last_line();
+        let current = self.screen.current();
+        let State::Waits(wait) = &mut self.state else { return Vec::new() };
+        if std::mem::replace(&mut wait.was_quiet, true) {
+            return Vec::new();
+        }
+        // The prompt came, and then a report of the device that has nothing to do with the command.
+        let passed = self.screen.lines_from(wait.answered + 1);
+        let is_passed = |line: &str| !wait.prompt().is_empty() && line == wait.prompt();
+        if passed.iter().any(|line| line.first_row < current && is_passed(&line.text)) {
+            let prompt = wait.prompt().to_owned();
+            let modes = &self.product.modes;
+            let mode =
+                modes.iter().find(|(_, mode)| mode.prompt.is_match(&prompt)).map(|(name, _)| name.clone());
+            return mode.map(|mode| self.end(End::Prompt(mode), State::Idle)).unwrap_or_default();
+        }
+        let is_progress = wait.exchange.progress.iter().any(|pattern| pattern.is_match(&last));
+        let is_own = !wait.is_after(current);
+        if !last.ends_with(ENDS) || is_progress || is_own {
+            return Vec::new();
+        }
+        let question = self.secrets.blot_line(&last);
+        self.over(End::Question(question, Unanswered::Unknown))
+    }
+
+    /// Asks for the next page, if a pager waits.
+    fn turn_page(&mut self, last: &str, now: Duration) -> Option<Vec<Action>> {
+        let pagers = &self.product.pagers;
+        let (found, key) =
+            pagers.iter().find_map(|pager| Some((pager.pattern.find(last)?, pager.key.clone())))?;
+        let words = found.as_str().to_owned();
+        self.screen.remove_last(&words);
+        self.note_sign(now);
+        self.is_judged = true;
+        Some(vec![Action::Send(Typed::new(key))])
+    }
+
+    /// Answers a question that the product file has.
+    fn reply(&mut self, last: &str, now: Duration) -> Option<Vec<Action>> {
+        let State::Waits(wait) = &mut self.state else { return None };
+        let since = self.screen.lines_from(wait.answered);
+        let fits = |question: &Question| {
+            let after = question.after.as_ref();
+            question.ask.is_match(last)
+                && after.is_none_or(|after| since.iter().any(|line| after.is_match(&line.text)))
+        };
+        let current = self.screen.current();
+        if !wait.is_after(current) {
+            return None;
+        }
+        let (number, question) = wait.exchange.questions.iter().enumerate().find(|(_, q)| fits(q))?;
+        let times = wait.asked.entry(number).or_default();
+        if *times >= ANSWERS {
+            let question = self.secrets.blot_line(last);
+            return Some(self.over(End::Question(question, Unanswered::AskedAgain)));
+        }
+        *times += 1;
+        let refused = question.needs.as_ref().filter(|(need, _)| !wait.consents.contains(need));
+        let template = match (refused, &question.reply) {
+            (Some((need, otherwise)), _) => {
+                wait.missing.get_or_insert(*need);
+                Some(otherwise)
+            }
+            (None, Reply::Line(template)) => Some(template),
+            (None, Reply::Key(_)) => None,
+        };
+        wait.answered = current;
+        let filled = template.map(|template| template.fill(&wait.values, &self.product.allowed));
+        let typed = match (filled, &question.reply) {
+            (Some(Ok(line)), _) => self.line(&line.text),
+            (Some(Err(error)), _) => {
+                return Some(
+                    self.over(End::Question(self.secrets.blot_line(last), Unanswered::NoValue(error))),
+                );
+            }
+            (None, Reply::Key(key)) => Typed::new(key.clone()),
+            (None, Reply::Line(_)) => return None,
+        };
+        self.note_sign(now);
+        self.is_judged = true;
+        Some(vec![Action::Send(typed)])
+    }
+
+    /// Ends the command if the prompt is back.
+    fn prompt(&mut self, last: &str) -> Option<Vec<Action>> {
+        let State::Waits(wait) = &self.state else { return None };
+        if !wait.is_after(self.screen.current()) {
+            return None;
+        }
+        let (mode, _) = self.product.modes.iter().find(|(_, mode)| mode.prompt.is_match(last))?;
+        let mode = mode.clone();
+        Some(self.end(End::Prompt(mode), State::Idle))
+    }
+}

@@ -1,0 +1,75 @@
+//! The files that are compiled in are right, and read what devices show.
+
+use super::*;
+use crate::drivers::console::dialogue::{Answer, End};
+use crate::drivers::console::file::{Stage, Verb};
+use crate::drivers::console::read::{self, Installed};
+use crate::drivers::console::template::{Slot, Values};
+
+fn fos() -> Product {
+    product("brocade-fos").expect("the file is there").unwrap_or_else(|found| panic!("{found:#?}"))
+}
+
+fn answer(text: &str) -> Answer {
+    let lines = text.lines().map(|line| line.trim_end().to_owned()).collect();
+    let end = End::Prompt("admin".to_owned());
+    Answer { end, lines, refused: None, missing: None, accepted: false, percent: None }
+}
+
+/// A file with a slip would be found by the first user of the device.
+#[test]
+fn the_files_have_no_findings() {
+    for (name, text) in FILES {
+        let product = lint::read(text).unwrap_or_else(|found| panic!("{name}: {found:#?}"));
+        assert_eq!(product.name, name);
+        assert!(product.assumptions.iter().all(|line| line.contains(": ")), "{name}");
+    }
+    assert!(product("unknown").is_none());
+}
+
+/// The version in effect decides everything; that of the other partition says whether it is over.
+#[test]
+fn fabric_os_shows_both_partitions() {
+    let fos = fos();
+    let read = |text: &str| read::versions(&fos.versions, &answer(text));
+    let same = Installed { entry: "Fabric OS".to_owned(), version: "v6.4.3h".to_owned(), other: None };
+    assert_eq!(read(include_str!("../transcripts/fos-firmwareshow.txt")), [same]);
+    let half = read(include_str!("../transcripts/fos-firmwareshow-half.txt"));
+    assert_eq!((half[0].version.as_str(), half[0].other.as_deref()), ("v9.1.1b", Some("v9.1.1a")));
+    assert_eq!(read("rbash: firmwareshow: command not found"), []);
+}
+
+/// A download that is half done would count as over, and the switch would be judged too early.
+#[test]
+fn fabric_os_tells_how_far_a_download_is() {
+    let fos = fos();
+    let work = fos.work.as_ref().unwrap();
+    let history = include_str!("../transcripts/fos-firmwaredownloadstatus.txt");
+    let stage = |parts: usize| {
+        let text: Vec<&str> = history.split("\n\n").take(parts).collect();
+        read::work(work, &answer(&text.join("\n\n"))).map(|standing| standing.stage)
+    };
+    assert_eq!(stage(0), None);
+    for parts in 1..=4 {
+        assert_eq!(stage(parts), Some(Stage::Running), "{parts}");
+    }
+    assert_eq!(stage(5), Some(Stage::Done));
+}
+
+/// A path or a password with a comma would be another operand.
+#[test]
+fn a_value_with_a_comma_is_refused() {
+    let fos = fos();
+    let values = |path: &str| {
+        Values::default()
+            .with(Slot::Protocol, "scp")
+            .with(Slot::Host, "10.9.0.4")
+            .with(Slot::User, "u1")
+            .with(Slot::Password, "hunter2")
+            .with(Slot::Path, path)
+    };
+    let template = &fos.requests[&Verb::Pull].command.template;
+    let line = template.fill(&values("/t/o/v6.4.3h"), &fos.allowed).unwrap();
+    assert_eq!(line.shown, "firmwaredownload -p scp 10.9.0.4,u1,/t/o/v6.4.3h,***");
+    assert!(template.fill(&values("/a,b"), &fos.allowed).is_err());
+}

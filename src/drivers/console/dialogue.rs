@@ -106,7 +106,7 @@ impl<'p> Dialogue<'p> {
         if taken.len() < bytes.len() {
             return self.over(End::TooMuch);
         }
-        self.progress()
+        self.hints()
     }
 
     /// Lets time pass. To be called at [`Self::wake_at`], and may be called at any time.
@@ -168,13 +168,23 @@ impl<'p> Dialogue<'p> {
         own.unwrap_or(self.product.session.quiet)
     }
 
-    /// Reports how far the command is, if it shows that and it has changed.
-    fn progress(&mut self) -> Vec<Action> {
+    /// Tells what the text shows of a command that still runs.
+    fn hints(&mut self) -> Vec<Action> {
         let State::Waits(wait) = &mut self.state else { return Vec::new() };
+        let mut hints = Vec::new();
         let percent = answer::percent(wait.exchange.progress, &self.screen.last_line());
-        let is_new = percent.is_some() && percent != wait.percent;
-        wait.percent = percent.or(wait.percent);
-        percent.filter(|_| is_new).map(Action::Percent).into_iter().collect()
+        if let Some(shown) = percent.filter(|shown| wait.percent != Some(*shown)) {
+            wait.percent = Some(shown);
+            hints.push(Action::Percent(shown));
+        }
+        if !wait.is_accepted && !wait.exchange.accepted.is_empty() {
+            let lines = self.screen.lines_from(wait.looked);
+            wait.looked = wait.looked.max(self.screen.current());
+            let accepted = wait.exchange.accepted;
+            wait.is_accepted = lines.iter().any(|line| accepted.iter().any(|word| word.is_match(&line.text)));
+            hints.extend(wait.is_accepted.then_some(Action::Accepted));
+        }
+        hints
     }
 
     /// Ends the command, and with it the session.

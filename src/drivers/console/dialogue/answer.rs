@@ -20,6 +20,8 @@ pub enum Action {
     Send(Typed),
     /// The command says that it is so far. A hint: how often it comes depends on how the bytes are divided.
     Percent(u8),
+    /// The words are there without which it is not accepted; it goes on.
+    Accepted,
     /// The command, or the beginning of the session, is over.
     End(Answer),
 }

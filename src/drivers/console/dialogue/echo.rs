@@ -26,22 +26,28 @@ pub(super) fn join(lines: Vec<LogicalLine>) -> Vec<String> {
 pub(super) fn without(lines: Vec<String>, prompt: &str, command: &str) -> Vec<String> {
     let mut rest = lines.into_iter();
     let Some(first) = rest.next() else { return Vec::new() };
-    let wanted = dense(command);
-    let typed = first.strip_prefix(prompt).unwrap_or(&first).trim_start().to_owned();
-    let mut left = match wanted.strip_prefix(&dense(&typed)) {
-        Some(left) => left.to_owned(),
+    let typed = first.strip_prefix(prompt).unwrap_or(&first).trim_start();
+    let mut left = dense(command);
+    match consume(typed, &left) {
         // No echo: the answer begins beside the prompt.
-        None => return std::iter::once(typed).chain(rest).collect(),
-    };
+        None => return std::iter::once(typed.to_owned()).chain(rest).collect(),
+        Some((after, answer)) => {
+            left = after;
+            if !answer.is_empty() {
+                return std::iter::once(answer).chain(rest).collect();
+            }
+        }
+    }
     let mut lines: Vec<String> = rest.collect();
     let mut gone = 0;
     for line in &lines {
-        let part = dense(line);
-        if part.is_empty() || left.is_empty() {
+        if line.is_empty() || left.is_empty() {
             break;
         }
-        let Some(after) = left.strip_prefix(&part) else { break };
-        left = after.to_owned();
+        match consume(line, &left) {
+            Some((after, answer)) if answer.is_empty() => left = after,
+            Some(_) | None => break,
+        }
         gone += 1;
     }
     // What only looked like the beginning of an echo.
@@ -51,7 +57,21 @@ pub(super) fn without(lines: Vec<String>, prompt: &str, command: &str) -> Vec<St
     lines
 }
 
-fn dense(text: &str) -> String {
+/// Compares a line with what is left of the command. Returns what is left after it, and what follows the command in
+/// the line; `None` if they differ.
+fn consume(line: &str, left: &[char]) -> Option<(Vec<char>, String)> {
+    let mut wanted = left.iter();
+    for (at, c) in line.char_indices().filter(|(_, c)| !c.is_whitespace()) {
+        match wanted.next() {
+            Some(expected) if *expected == c => {}
+            Some(_) => return None,
+            None => return Some((Vec::new(), line.get(at..).unwrap_or_default().to_owned())),
+        }
+    }
+    Some((wanted.copied().collect(), String::new()))
+}
+
+fn dense(text: &str) -> Vec<char> {
     text.chars().filter(|c| !c.is_whitespace()).collect()
 }
 
@@ -72,6 +92,11 @@ mod tests {
         assert_eq!(left(&["sw:admin>", "firmwareshow -v", "FOS v1"]), ["FOS v1"], "in a line of its own");
         assert_eq!(left(&["sw:admin>", "FOS v1"]), ["FOS v1"], "none");
         assert_eq!(left(&["sw:admin>FOS v1", "x"]), ["FOS v1", "x"], "none, and no new line");
+        assert_eq!(
+            left(&["sw:admin> firmwareshow -vFOS v1", "x"]),
+            ["FOS v1", "x"],
+            "an echo, and no new line"
+        );
         assert_eq!(left(&["sw:admin>", "firmware", "FOS v1"]), ["firmware", "FOS v1"], "an answer");
         assert_eq!(left(&[]), [""; 0]);
     }

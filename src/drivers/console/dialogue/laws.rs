@@ -3,6 +3,7 @@
 use super::tests::{FOS, QUESTION, RUNS, Talk, download, plain, signed_in, typed};
 use super::*;
 use crate::drivers::console::file::Verb;
+use crate::drivers::console::lint;
 use proptest::prelude::*;
 
 const PAGED: &str = "Appl     Primary/Secondary Versions\r\n\x1b[1m------\x1b[0m\r\n--More--";
@@ -42,7 +43,7 @@ fn session(cuts: &[usize], pause: Duration) -> (Vec<Answer>, Vec<String>) {
     let closed = talk.dialogue.closed();
     answers.extend(closed.into_iter().filter_map(|action| match action {
         Action::End(answer) => Some(answer),
-        Action::Send(_) | Action::Percent(_) => None,
+        Action::Send(_) | Action::Percent(_) | Action::Accepted => None,
     }));
     (answers, talk.sent)
 }
@@ -123,6 +124,25 @@ proptest! {
         prop_assert!(!ended.unwrap().text().replace(char::is_whitespace, "").contains("hunter2"));
     }
 
+    /// A long command comes back in pieces, in as many ways as there are devices. None of it may stay, least of all
+    /// the password in it.
+    #[test]
+    fn an_echo_is_dropped_however_the_device_wraps_it(width in 40_usize..120, way in 0_usize..4) {
+        let (breaks, between) = [(false, ""), (false, " \r"), (true, "\r\n"), (false, "x\x08 \x08")][way];
+        let text = include_str!("../products/brocade-fos.yaml");
+        let terminal = format!("terminal: {{columns: {width}, rows: 100, breaksLines: {breaks}}}");
+        let product = lint::read(&text.replacen("terminal: {columns: 200, rows: 1000}", &terminal, 1)).unwrap();
+        let mut talk = signed_in(&product);
+        let line = download(&product);
+        let shown = format!("switch:admin> {}", line.text);
+        let exchange = Exchange::request(&product.requests[&Verb::Pull]);
+        talk.dialogue.send(exchange, line, Values::default(), BTreeSet::new(), talk.now);
+        let pieces: Vec<&str> = shown.as_bytes().chunks(width).map(|p| std::str::from_utf8(p).unwrap()).collect();
+        let echo = pieces.join(between);
+        let answer = talk.hears(&format!("{}\r\nno\r\nswitch:admin> ", &echo["switch:admin> ".len()..])).unwrap();
+        prop_assert_eq!(answer.lines, ["no"]);
+    }
+
     /// Nothing is typed that is not in the product file.
     #[test]
     fn only_words_of_the_product_file_are_sent(pieces in prop::collection::vec(noise(), 0..12)) {
@@ -142,6 +162,6 @@ proptest! {
 fn end_of(actions: Vec<Action>) -> Option<Answer> {
     actions.into_iter().find_map(|action| match action {
         Action::End(answer) => Some(answer),
-        Action::Send(_) | Action::Percent(_) => None,
+        Action::Send(_) | Action::Percent(_) | Action::Accepted => None,
     })
 }

@@ -27,12 +27,13 @@ pub(super) struct Talk<'p> {
     pub(super) now: Duration,
     pub(super) sent: Vec<String>,
     pub(super) percents: Vec<u8>,
+    pub(super) accepted: u32,
 }
 
 impl<'p> Talk<'p> {
     pub(super) fn new(product: &'p Product, secret: &str) -> Self {
         let dialogue = Dialogue::new(product, Values::default(), Secrets::new([secret]), Duration::ZERO);
-        Self { dialogue, now: Duration::ZERO, sent: Vec::new(), percents: Vec::new() }
+        Self { dialogue, now: Duration::ZERO, sent: Vec::new(), percents: Vec::new(), accepted: 0 }
     }
 
     fn note(&mut self, actions: Vec<Action>) -> Option<Answer> {
@@ -41,6 +42,7 @@ impl<'p> Talk<'p> {
             match action {
                 Action::Send(typed) => self.sent.push(String::from_utf8_lossy(typed.bytes()).into_owned()),
                 Action::Percent(percent) => self.percents.push(percent),
+                Action::Accepted => self.accepted += 1,
                 Action::End(end) => answer = Some(end),
             }
         }
@@ -174,7 +176,11 @@ fn a_download_is_confirmed_and_ends_with_the_connection() {
     talk.downloads(&[Need::Restart]);
     assert_eq!(talk.hears(&typed(QUESTION)), None);
     assert_eq!(talk.sent.last().unwrap(), "Y\r");
-    assert_eq!(talk.hears(&format!("Y\r\n{}\r\n", typed(RUNS))), None);
+    assert_eq!(talk.accepted, 0);
+    assert_eq!(talk.hears("Y\r\nFirmware is being downloaded to the switch. This"), None);
+    assert_eq!(talk.accepted, 1, "the device is at work, and the command goes on");
+    assert_eq!(talk.hears(&format!(" step may\r\n{}\r\n", typed(RUNS))), None);
+    assert_eq!(talk.accepted, 1);
     let actions = talk.dialogue.closed();
     let answer = talk.note(actions).unwrap();
     assert_eq!(answer.end, End::Closed);

@@ -67,6 +67,10 @@ pub(super) struct Wait<'p> {
     pub(super) asked: BTreeMap<usize, u32>,
     /// The consent that was asked for and that the user has not given.
     pub(super) missing: Option<Need>,
+    /// Whether the words were there without which it is not accepted.
+    pub(super) is_accepted: bool,
+    /// The row from which these words are looked for.
+    pub(super) looked: usize,
     /// Whether the silence was judged.
     pub(super) was_quiet: bool,
 }
@@ -120,6 +124,8 @@ impl<'p> Wait<'p> {
             percent: None,
             asked: BTreeMap::new(),
             missing: None,
+            is_accepted: false,
+            looked: row + 1,
             was_quiet: false,
         }
     }

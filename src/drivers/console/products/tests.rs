@@ -27,6 +27,16 @@ fn the_files_have_no_findings() {
     assert!(product("unknown").is_none());
 }
 
+/// Users begin with the example of the documentation.
+#[test]
+fn the_example_of_the_documentation_has_no_findings() {
+    let page = include_str!("../../../../docs/console-devices.md");
+    let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let product = lint::read(example).unwrap_or_else(|found| panic!("{found:#?}"));
+    assert_eq!(product.way("user", "admin").map(|way| way.len()), Some(1));
+    assert!(product.way("admin", "user").is_none(), "the way back is a new session");
+}
+
 /// The version in effect decides everything; that of the other partition says whether it is over.
 #[test]
 fn fabric_os_shows_both_partitions() {

@@ -39,6 +39,8 @@ pub struct Dialogue<'p> {
     last_sign: Duration,
     /// Whether the end of the text was judged since then.
     is_judged: bool,
+    /// How many bytes came since the last answer.
+    unasked: usize,
 }
 
 /// What the session is in.
@@ -60,12 +62,17 @@ impl<'p> Dialogue<'p> {
         secrets.extend(values.secrets());
         let wait = Wait::for_greeting(product, values, now);
         let state = State::Waits(Box::new(wait));
-        Self { product, screen, secrets, state, last_sign: now, is_judged: true }
+        Self { product, screen, secrets, state, last_sign: now, is_judged: true, unasked: 0 }
     }
 
     /// Reports whether a command can be sent.
     pub const fn is_idle(&self) -> bool {
         matches!(self.state, State::Idle)
+    }
+
+    /// Reports whether the session cannot be used any more.
+    pub const fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
     }
 
     /// Sends a command. `consents` is what the user has said yes to. Returns no action if the session is not at a
@@ -83,6 +90,8 @@ impl<'p> Dialogue<'p> {
         }
         self.secrets.extend(values.secrets());
         let typed = self.line(&line.text);
+        self.unasked = 0;
+        self.screen.forget();
         let row = self.screen.current();
         let prompt = self.screen.last_line();
         self.state =
@@ -95,8 +104,7 @@ impl<'p> Dialogue<'p> {
     pub fn receive(&mut self, bytes: &[u8], now: Duration) -> Vec<Action> {
         self.note_sign(now);
         let State::Waits(wait) = &mut self.state else {
-            // What a device reports by itself between two commands.
-            self.screen.put(bytes);
+            self.unasked(bytes);
             return Vec::new();
         };
         let room = ANSWER_LIMIT.saturating_sub(wait.received);
@@ -107,6 +115,18 @@ impl<'p> Dialogue<'p> {
             return self.over(End::TooMuch);
         }
         self.hints()
+    }
+
+    /// Takes what a device reports by itself between two commands.
+    fn unasked(&mut self, bytes: &[u8]) {
+        self.unasked = self.unasked.saturating_add(bytes.len());
+        if self.unasked > ANSWER_LIMIT {
+            self.state = State::Over;
+        }
+        if self.is_idle() {
+            self.screen.put(bytes);
+            self.screen.forget();
+        }
     }
 
     /// Lets time pass. To be called at [`Self::wake_at`], and may be called at any time.

@@ -110,6 +110,13 @@ impl Screen {
         self.lines_from(self.current()).into_iter().next().map(|line| line.text).unwrap_or_default()
     }
 
+    /// Forgets all lines before the one that the cursor is in, which is then the first.
+    pub fn forget(&mut self) {
+        let first = self.current();
+        self.rows.drain(..first);
+        self.row -= first;
+    }
+
     /// Removes the words of a pager, which are the last of the present row. Text goes on in their place, whether
     /// the device erases them or not.
     pub fn remove_last(&mut self, words: &str) {

@@ -37,14 +37,14 @@ impl Dialogue<'_> {
             return Vec::new();
         }
         // The prompt came, and then a report of the device that has nothing to do with the command.
-        let passed = self.screen.lines_from(wait.answered + 1);
-        let is_passed = |line: &str| !wait.prompt().is_empty() && line == wait.prompt();
-        if passed.iter().any(|line| line.first_row < current && is_passed(&line.text)) {
-            let prompt = wait.prompt().to_owned();
-            let modes = &self.product.modes;
-            let mode =
-                modes.iter().find(|(_, mode)| mode.prompt.is_match(&prompt)).map(|(name, _)| name.clone());
-            return mode.map(|mode| self.end(End::Prompt(mode), State::Idle)).unwrap_or_default();
+        let modes = &self.product.modes;
+        let mode_of =
+            |line: &str| modes.iter().find(|(_, mode)| mode.prompt.is_match(line)).map(|(name, _)| name);
+        let is_same = |line: &str| wait.prompt().is_empty() || line == wait.prompt();
+        let passed = self.screen.lines_from(wait.first_answered()).into_iter();
+        let mut passed = passed.filter(|line| line.first_row < current && is_same(&line.text));
+        if let Some(mode) = passed.find_map(|line| mode_of(&line.text)) {
+            return self.end(End::Prompt(mode.clone()), State::Idle);
         }
         let is_progress = wait.exchange.progress.iter().any(|pattern| pattern.is_match(&last));
         let is_own = !wait.is_after(current);

@@ -273,6 +273,32 @@ fn a_report_after_the_prompt_does_not_hide_it() {
     assert!(talk.now < Duration::from_secs(30), "long before the limit");
 }
 
+/// A device of another kind would be typed at, or waited for until the limit.
+#[test]
+fn an_unknown_prompt_is_said() {
+    let mut talk = Talk::new(&FOS, "hunter2");
+    assert_eq!(talk.hears("Welcome to hunter2\r\nCLI# "), None);
+    let answer = talk.falls_silent();
+    assert_eq!(answer.end, End::Question("CLI#".to_owned(), Unanswered::Unknown));
+    assert_eq!(answer.quote(), "Welcome to *** / CLI#");
+    assert_eq!(talk.sent, [""; 0]);
+    let mut talk = Talk::new(&FOS, "hunter2");
+    assert_eq!(talk.hears("switch:admin> \r\nthe standby is ready\r\n"), None);
+    assert_eq!(talk.falls_silent().end, End::Prompt("admin".to_owned()), "a report came after the prompt");
+}
+
+/// Reports between two commands would fill the memory as well.
+#[test]
+fn a_flood_between_two_commands_ends_the_session() {
+    let mut talk = signed_in(&FOS);
+    assert_eq!(talk.hears("\r\n[SULB-1001] x\r\nswitch:admin> "), None);
+    talk.shows_versions();
+    let answer = talk.hears(&format!("{}\r\nswitch:admin> ", typed(SHOW))).unwrap();
+    assert_eq!(answer.lines.len(), 4);
+    assert_eq!(talk.hears(&"x".repeat(ANSWER_LIMIT + 1)), None);
+    assert!(talk.dialogue.is_over());
+}
+
 /// A device that fills the memory would take the operator down, and all other machines with it.
 #[test]
 fn an_answer_has_a_largest_size() {
@@ -282,6 +308,7 @@ fn an_answer_has_a_largest_size() {
     let answer = talk.hears(&flood).unwrap();
     assert_eq!(answer.end, End::TooMuch);
     assert_eq!(talk.dialogue.wake_at(), None);
+    assert!(talk.dialogue.is_over());
     assert_eq!(talk.hears("switch:admin> "), None, "the session is over");
 }
 

@@ -135,6 +135,11 @@ impl<'p> Wait<'p> {
         self.line.is_none() || row > self.row
     }
 
+    /// Returns the row in which the device's answer to what was sent last begins.
+    pub(super) fn first_answered(&self) -> usize {
+        if self.line.is_none() && self.asked.is_empty() { self.answered } else { self.answered + 1 }
+    }
+
     /// Returns the prompt that the command was typed at; empty at the beginning of a session.
     pub(super) fn prompt(&self) -> &str {
         &self.prompt

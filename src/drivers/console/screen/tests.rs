@@ -68,3 +68,14 @@ fn a_character_may_come_in_pieces() {
     screen.put(b"Gr\xf6\xdfe");
     assert_eq!(screen.last_line(), "Gr\u{fffd}\u{fffd}e");
 }
+
+/// A session of an hour would keep all that was ever shown.
+#[test]
+fn what_was_read_can_be_forgotten() {
+    let mut screen = Screen::new(4);
+    screen.put(b"first\r\nsecond\r\nabcdef");
+    screen.forget();
+    screen.put(b"g\r\nh");
+    let lines: Vec<_> = screen.lines_from(0).into_iter().map(|line| line.text).collect();
+    assert_eq!((lines, screen.current()), (vec!["abcdefg".to_owned(), "h".to_owned()], 2));
+}

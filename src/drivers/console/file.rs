@@ -2,7 +2,7 @@
 
 mod readings;
 
-pub use readings::{Boot, Entry, Readings, Stage, State, Take, Versions, Work};
+pub use readings::{Boot, Check, Entry, Readings, Stage, State, Take, Versions, Work};
 
 use super::meaning::Meaning;
 use super::span::Span;
@@ -105,6 +105,9 @@ pub struct Session {
     pub idle: Option<Span>,
     /// How many sessions the device has for an account.
     pub maximum: Option<u32>,
+    /// Commands after each sign-in, for example one that turns pagers off. They last as long as the session.
+    #[serde(default)]
+    pub begin: Vec<Way>,
     /// Questions at sign-in.
     #[serde(default)]
     pub questions: Vec<Question>,
@@ -133,11 +136,11 @@ pub struct Mode {
     pub assumed: Option<String>,
 }
 
-/// How a mode is entered.
+/// A command that changes the session alone: how a mode is entered, how pagers are turned off.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Way {
-    /// The command, in the mode before.
+    /// The command, in the mode before it.
     pub ask: Ask,
     /// Questions that it asks.
     #[serde(default)]

@@ -35,6 +35,8 @@ pub struct Product {
     pub work: Option<Work>,
     /// How a text is read that is another one after each start.
     pub boot: Option<Boot>,
+    /// What must be so before the device is changed.
+    pub checks: Vec<Check>,
     /// What changes the device.
     pub requests: BTreeMap<Verb, Request>,
     /// The protocols by which it fetches images, in the order of the file.
@@ -71,6 +73,8 @@ pub struct Session {
     pub idle: Duration,
     /// How many sessions the device has, if that is known.
     pub maximum: Option<u32>,
+    /// Commands after each sign-in.
+    pub begin: Vec<Way>,
     /// Questions at sign-in.
     pub questions: Vec<Question>,
     /// Words at sign-in that end the session.
@@ -86,7 +90,7 @@ pub struct Mode {
     pub enter: Option<Way>,
 }
 
-/// How a mode is entered.
+/// A command that changes the session alone.
 #[derive(Debug, Clone)]
 pub struct Way {
     /// The command.
@@ -175,6 +179,19 @@ pub struct Boot {
     pub command: Command,
     /// The pattern, with the group `mark`.
     pub pattern: Regex,
+}
+
+/// What must be so before the device is changed.
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// What is checked, in words.
+    pub name: String,
+    /// The command.
+    pub command: Command,
+    /// A line that must be in the answer.
+    pub healthy: Regex,
+    /// Lines that must not be in it.
+    pub words: Vec<Word>,
 }
 
 /// A command that changes the device.

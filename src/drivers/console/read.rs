@@ -2,7 +2,8 @@
 
 use super::dialogue::Answer;
 use super::file::{Stage, Take};
-use super::product::{Boot, Versions, Work};
+use super::meaning::Meaning;
+use super::product::{Boot, Check, Versions, Word, Work};
 
 /// A version that a device shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,10 +57,70 @@ pub fn work(reading: &Work, answer: &Answer) -> Option<Standing> {
     }
 }
 
+/// Reports why a check has failed: what it means, and the line that says so; `None` if all is well. An answer that has
+/// neither the line that must be there nor one that must not has failed.
+pub fn failed_check(check: &Check, answer: &Answer) -> Option<(Meaning, String)> {
+    let line_of = |word: &Word| answer.lines.iter().find(|line| word.pattern.is_match(line));
+    let refused = check.words.iter().find_map(|word| Some((word.means, line_of(word)?.trim().to_owned())));
+    let is_healthy = answer.lines.iter().any(|line| check.healthy.is_match(line));
+    refused.or_else(|| (!is_healthy).then(|| (Meaning::NotReady, answer.quote())))
+}
+
 /// Reads the text that is another one after each start; empty if it is not there.
 pub fn boot(reading: &Boot, answer: &Answer) -> String {
     let text = answer.text();
     let found =
         reading.pattern.captures(&text).and_then(|found| Some(found.name("mark")?.as_str().to_owned()));
     found.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dialogue::{Answer, End};
+    use super::super::file::Stage;
+    use super::super::lint;
+    use super::*;
+
+    /// The example of the documentation, with checks.
+    fn product() -> super::super::Product {
+        let page = include_str!("../../../docs/console-devices.md");
+        let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        lint::read(example).unwrap_or_else(|found| panic!("{found:#?}"))
+    }
+
+    fn answer(lines: &[&str]) -> Answer {
+        let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+        let end = End::Prompt("user".to_owned());
+        Answer { end, lines, refused: None, missing: None, accepted: false, percent: None }
+    }
+
+    /// A device whose standby is not ready would be updated all the same, and stop what it does for others.
+    #[test]
+    fn a_check_needs_the_line_that_says_so() {
+        let check = &product().checks[0];
+        let failed = |lines: &[&str]| failed_check(check, &answer(lines));
+        assert_eq!(failed(&["Redundancy: ok"]), None);
+        assert_eq!(
+            failed(&["Redundancy: ok", " Standby: absent"]),
+            Some((Meaning::NotReady, "Standby: absent".to_owned()))
+        );
+        assert_eq!(
+            failed(&["% ?"]),
+            Some((Meaning::NotReady, "% ?".to_owned())),
+            "an answer that nobody knows"
+        );
+        assert_eq!(failed(&[]), Some((Meaning::NotReady, String::new())));
+    }
+
+    /// How far an upgrade is decides whether the device may be asked for another one.
+    #[test]
+    fn the_line_that_counts_is_taken() {
+        let mut work = product().work.unwrap();
+        let lines = ["Upgrade in progress, 40%", "Upgrade complete"];
+        assert_eq!(super::work(&work, &answer(&lines)).unwrap().stage, Stage::Done);
+        work.take = Take::First;
+        let first = super::work(&work, &answer(&lines)).unwrap();
+        assert_eq!((first.stage, first.percent), (Stage::Running, Some(40)));
+        assert_eq!(super::work(&work, &answer(&["something else"])), None);
+    }
 }

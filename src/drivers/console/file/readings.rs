@@ -1,6 +1,6 @@
 //! What a product file says about readings, which change nothing on the device.
 
-use super::Ask;
+use super::{Ask, Word};
 use serde::Deserialize;
 
 /// What is read.
@@ -13,6 +13,24 @@ pub struct Readings {
     pub work: Option<Work>,
     /// A text that is another one after each start.
     pub boot: Option<Boot>,
+    /// What must be so before the device is changed.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+}
+
+/// What must be so before the device is changed: the standby is ready, both sides of a pair are connected.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// What is checked, in words, for messages: `the standby module`.
+    pub name: String,
+    /// The command.
+    pub ask: Ask,
+    /// A line that must be in the answer, as a regular expression for a part of it.
+    pub healthy: Option<String>,
+    /// Lines that must not be in the answer, and what they mean.
+    #[serde(default)]
+    pub words: Vec<Word>,
 }
 
 /// How versions are read.

@@ -3,7 +3,7 @@
 use super::{Fit, Lint};
 use crate::drivers::console::file;
 use crate::drivers::console::product::{
-    Boot, Mode, Pager, Question, Reply, Request, Versions, Way, Word, Work,
+    Boot, Check, Mode, Pager, Question, Reply, Request, Versions, Way, Word, Work,
 };
 use regex::Regex;
 
@@ -31,14 +31,41 @@ impl Lint<'_> {
             (Some(_), _) => {}
         }
         let enter = match &mode.enter {
-            Some(way) => {
-                let command = self.command(&format!("{at}.enter.ask"), &way.ask);
-                let questions = self.questions(&format!("{at}.enter.questions"), &way.questions);
-                Some(Way { command: command?, questions })
-            }
+            Some(way) => Some(self.way(&format!("{at}.enter"), way)?),
             None => None,
         };
         Some(Mode { prompt: prompt?, enter })
+    }
+
+    /// Checks a command that changes the session alone.
+    pub(super) fn way(&mut self, at: &str, way: &file::Way) -> Option<Way> {
+        let command = self.command(&format!("{at}.ask"), &way.ask);
+        let questions = self.questions(&format!("{at}.questions"), &way.questions);
+        Some(Way { command: command?, questions })
+    }
+
+    pub(super) fn checks(&mut self) -> Vec<Check> {
+        let mut checked = Vec::new();
+        for (n, check) in self.file.readings.checks.iter().enumerate() {
+            let at = format!("readings.checks[{n}]");
+            if check.name.trim().is_empty() {
+                self.find(
+                    format!("{at}.name"),
+                    "it is empty; say what is checked, for example `the standby module`",
+                );
+            }
+            let command = self.command(&format!("{at}.ask"), &check.ask);
+            let healthy = self.pattern(&format!("{at}.healthy"), check.healthy.as_ref(), Fit::Part);
+            let words = self.words(&format!("{at}.words"), &check.words);
+            let both = command.zip(healthy);
+            checked.extend(both.map(|(command, healthy)| Check {
+                name: check.name.clone(),
+                command,
+                healthy,
+                words,
+            }));
+        }
+        checked
     }
 
     pub(super) fn pagers(&mut self) -> Vec<Pager> {

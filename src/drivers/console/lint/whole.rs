@@ -24,6 +24,7 @@ impl Lint<'_> {
         let versions = self.versions();
         let work = self.work();
         let boot = self.boot();
+        let checks = self.checks();
         let mut requests = BTreeMap::new();
         for (verb, request) in &self.file.requests {
             requests.extend(self.request(*verb, request).map(|request| (*verb, request)));
@@ -46,6 +47,7 @@ impl Lint<'_> {
             versions: versions?,
             work,
             boot,
+            checks,
             requests,
             pulls,
             restart,
@@ -98,6 +100,10 @@ impl Lint<'_> {
         if settle.zip(quiet).is_some_and(|(settle, quiet)| settle >= quiet) {
             self.find("session.quiet", "it is longer than `session.settle`");
         }
+        let mut begin = Vec::new();
+        for (n, way) in session.begin.iter().enumerate() {
+            begin.extend(self.way(&format!("session.begin[{n}]"), way));
+        }
         let questions = self.questions("session.questions", &session.questions);
         let words = self.words("session.words", &session.words);
         Some(Session {
@@ -106,6 +112,7 @@ impl Lint<'_> {
             quiet: quiet?,
             idle: idle?,
             maximum: session.maximum,
+            begin,
             questions,
             words,
         })

@@ -7,6 +7,7 @@ pub use readings::{Boot, Check, Entry, Readings, Stage, State, Take, Versions, W
 use super::meaning::Meaning;
 use super::span::Span;
 use farrier_network::{MachineType, Scheme};
+use farrier_update::device;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -255,6 +256,19 @@ pub enum Verb {
     RemoveUpload,
     /// End the session.
     SignOut,
+}
+
+impl Verb {
+    /// Returns the verb as the journal of a device has it.
+    pub const fn of_journal(self) -> device::Verb {
+        match self {
+            Self::Pull => device::Verb::Pull,
+            Self::Activate => device::Verb::Activate,
+            Self::ResetManager => device::Verb::ResetManager,
+            Self::RemoveUpload => device::Verb::RemoveUpload,
+            Self::SignOut => device::Verb::SignOut,
+        }
+    }
 }
 
 /// A command that changes the device.

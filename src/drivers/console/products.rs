@@ -1,17 +1,102 @@
-//! The product files that are compiled in.
+//! The products that are known: the files that are compiled in, and those of the user.
 
 use super::lint::{self, Finding};
 use super::product::Product;
+use farrier_network::MachineType;
+use std::collections::BTreeMap;
 
-/// Name and text of each file.
+/// Name and text of each file that is compiled in.
 pub const FILES: [(&str, &str); 1] = [("brocade-fos", include_str!("products/brocade-fos.yaml"))];
 
-/// Reads a product that is compiled in; `None` if there is none of that name.
-///
-/// # Errors
-/// What is wrong in the file. A test excludes that.
-pub fn product(name: &str) -> Option<Result<Product, Vec<Finding>>> {
-    FILES.iter().find(|(known, _)| *known == name).map(|(_, text)| lint::read(text))
+/// The products that are known.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue(BTreeMap<String, Product>);
+
+/// A file that is not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its name.
+    pub file: String,
+    /// What is wrong in it.
+    pub findings: Vec<Finding>,
+}
+
+/// Why no product is chosen for a machine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoProduct {
+    /// There is none of that name.
+    #[error("there is no product `{name}`; known are: {known}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// Names of those that there are.
+        known: String,
+    },
+    /// The product is for machines of other types.
+    #[error("the product `{name}` is for {types}, not for {type_}")]
+    OtherType {
+        /// The name.
+        name: String,
+        /// The type of the machine.
+        type_: MachineType,
+        /// The types that it is for.
+        types: String,
+    },
+    /// No product is for machines of this type.
+    #[error("no product file is for {0}; docs/console-devices.md says how to write one")]
+    NoneForType(MachineType),
+    /// Several are, and none was named.
+    #[error("several products are for {type_}: {names}; name the one of this machine")]
+    Several {
+        /// The type of the machine.
+        type_: MachineType,
+        /// The products.
+        names: String,
+    },
+}
+
+impl Catalogue {
+    /// Reads the files that are compiled in and those of the user: file name and text. A product of the user replaces
+    /// one of the same name. A file with findings is not used, and does not keep the others from being used.
+    pub fn read<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> (Self, Vec<Refused>) {
+        let (mut products, mut refused) = (BTreeMap::new(), Vec::new());
+        for (file, text) in FILES.into_iter().chain(files) {
+            match lint::read(text) {
+                Ok(product) => {
+                    products.insert(product.name.clone(), product);
+                }
+                Err(findings) => refused.push(Refused { file: file.to_owned(), findings }),
+            }
+        }
+        (Self(products), refused)
+    }
+
+    /// Returns the product of a machine: the one that its user names, or the only one for its type.
+    pub fn choose(&self, type_: MachineType, name: Option<&str>) -> Result<&Product, NoProduct> {
+        let names = |products: &[&Product]| join(products.iter().map(|product| product.name.clone()));
+        if let Some(name) = name {
+            let name = name.to_owned();
+            let Some(product) = self.0.get(&name) else {
+                return Err(NoProduct::Unknown { name, known: join(self.0.keys().cloned()) });
+            };
+            if product.types.contains(&type_) {
+                return Ok(product);
+            }
+            let fitting = join(product.types.iter().map(ToString::to_string));
+            return Err(NoProduct::OtherType { name, type_, types: fitting });
+        }
+        let fitting: Vec<&Product> =
+            self.0.values().filter(|product| product.types.contains(&type_)).collect();
+        match fitting.as_slice() {
+            [] => Err(NoProduct::NoneForType(type_)),
+            [product] => Ok(product),
+            several => Err(NoProduct::Several { type_, names: names(several) }),
+        }
+    }
+}
+
+fn join(names: impl Iterator<Item = String>) -> String {
+    names.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

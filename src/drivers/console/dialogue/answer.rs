@@ -22,6 +22,9 @@ pub enum Action {
     Percent(u8),
     /// The words are there without which it is not accepted; it goes on.
     Accepted,
+    /// The device shows this, as if it asked something, and has shown nothing else for a while. The command was
+    /// accepted, so it goes on: what looks like a question may be a pause of work that must not be disturbed.
+    Unclear(String),
     /// The command, or the beginning of the session, is over.
     End(Answer),
 }

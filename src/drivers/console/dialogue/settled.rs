@@ -52,6 +52,9 @@ impl Dialogue<'_> {
             return Vec::new();
         }
         let question = self.secrets.blot_line(&last);
+        if wait.is_accepted {
+            return vec![Action::Unclear(question)];
+        }
         self.over(End::Question(question, Unanswered::Unknown))
     }
 

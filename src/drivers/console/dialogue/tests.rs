@@ -9,8 +9,7 @@ use crate::drivers::console::template::{Slot, Template};
 use regex::Regex;
 use std::sync::LazyLock;
 
-pub(super) static FOS: LazyLock<Product> =
-    LazyLock::new(|| products::product("brocade-fos").unwrap().unwrap());
+pub(super) static FOS: LazyLock<Product> = LazyLock::new(|| lint::read(products::FILES[0].1).unwrap());
 
 pub(super) const RUNS: &str = include_str!("../transcripts/fos-firmwaredownload-runs.txt");
 pub(super) const QUESTION: &str = include_str!("../transcripts/fos-firmwaredownload.txt");
@@ -28,12 +27,20 @@ pub(super) struct Talk<'p> {
     pub(super) sent: Vec<String>,
     pub(super) percents: Vec<u8>,
     pub(super) accepted: u32,
+    pub(super) unclear: Vec<String>,
 }
 
 impl<'p> Talk<'p> {
     pub(super) fn new(product: &'p Product, secret: &str) -> Self {
         let dialogue = Dialogue::new(product, Values::default(), Secrets::new([secret]), Duration::ZERO);
-        Self { dialogue, now: Duration::ZERO, sent: Vec::new(), percents: Vec::new(), accepted: 0 }
+        Self {
+            dialogue,
+            now: Duration::ZERO,
+            sent: Vec::new(),
+            percents: Vec::new(),
+            accepted: 0,
+            unclear: Vec::new(),
+        }
     }
 
     fn note(&mut self, actions: Vec<Action>) -> Option<Answer> {
@@ -43,6 +50,7 @@ impl<'p> Talk<'p> {
                 Action::Send(typed) => self.sent.push(String::from_utf8_lossy(typed.bytes()).into_owned()),
                 Action::Percent(percent) => self.percents.push(percent),
                 Action::Accepted => self.accepted += 1,
+                Action::Unclear(line) => self.unclear.push(line),
                 Action::End(end) => answer = Some(end),
             }
         }
@@ -227,6 +235,21 @@ fn a_question_is_answered_once() {
     let again = format!("Y\r\nPlease enter Y or N.\r\n{}", typed(QUESTION));
     let answer = talk.hears(&again).unwrap();
     assert_eq!(answer.end, End::Question("Do you want to continue [Y]:".to_owned(), Unanswered::AskedAgain));
+}
+
+/// A package that takes long to install ends with a bar that looks like a prompt. Giving the session up there might
+/// interrupt a flash.
+#[test]
+fn work_that_was_accepted_is_not_disturbed() {
+    let mut talk = signed_in(&FOS);
+    talk.downloads(&[Need::Restart]);
+    talk.hears(&typed(QUESTION));
+    talk.hears("Y\r\nFirmware is being downloaded to the switch.\r\nkernel  ######");
+    let sent = talk.sent.len();
+    let answer = talk.falls_silent();
+    assert_eq!((answer.end, answer.accepted), (End::TimedOut(Duration::from_hours(1)), true));
+    assert_eq!(talk.unclear, ["kernel  ######"], "it is said once");
+    assert_eq!(talk.sent.len(), sent, "nothing is sent");
 }
 
 /// What the device refuses is said in its own words, and with what it means.

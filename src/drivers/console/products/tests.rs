@@ -7,7 +7,7 @@ use crate::drivers::console::read::{self, Installed};
 use crate::drivers::console::template::{Slot, Values};
 
 fn fos() -> Product {
-    product("brocade-fos").expect("the file is there").unwrap_or_else(|found| panic!("{found:#?}"))
+    lint::read(FILES[0].1).unwrap_or_else(|found| panic!("{found:#?}"))
 }
 
 fn answer(text: &str) -> Answer {
@@ -24,7 +24,38 @@ fn the_files_have_no_findings() {
         assert_eq!(product.name, name);
         assert!(product.assumptions.iter().all(|line| line.contains(": ")), "{name}");
     }
-    assert!(product("unknown").is_none());
+}
+
+/// A machine would be typed at in the language of another one.
+#[test]
+fn the_product_of_a_machine_is_chosen_by_type_or_name() {
+    let other = FILES[0].1.replacen("product: brocade-fos", "product: mine", 1);
+    let broken = FILES[0].1.replacen("format: 1", "format: 9", 1);
+    let chosen = |files: &[(&str, &str)], type_, name: Option<&str>| {
+        let (catalogue, _) = Catalogue::read(files.iter().copied());
+        catalogue.choose(type_, name).map(|product| product.name.clone()).map_err(|error| error.to_string())
+    };
+    let switch = MachineType::FCSwitch;
+    assert_eq!(chosen(&[], switch, None).unwrap(), "brocade-fos");
+    assert_eq!(
+        chosen(&[], switch, Some("acme")).unwrap_err(),
+        "there is no product `acme`; known are: brocade-fos"
+    );
+    assert_eq!(
+        chosen(&[], MachineType::Moonshot, Some("brocade-fos")).unwrap_err(),
+        "the product `brocade-fos` is for FCSwitch, not for Moonshot"
+    );
+    assert!(
+        chosen(&[], MachineType::Moonshot, None).unwrap_err().starts_with("no product file is for Moonshot;")
+    );
+    assert_eq!(
+        chosen(&[("mine.yaml", &other)], switch, None).unwrap_err(),
+        "several products are for FCSwitch: brocade-fos, mine; name the one of this machine"
+    );
+    assert_eq!(chosen(&[("mine.yaml", &other)], switch, Some("mine")).unwrap(), "mine");
+    let (catalogue, refused) = Catalogue::read([("broken.yaml", broken.as_str())]);
+    assert_eq!((refused.len(), refused[0].file.as_str()), (1, "broken.yaml"));
+    assert!(catalogue.choose(switch, None).is_ok(), "the others are used");
 }
 
 /// Users begin with the example of the documentation.

@@ -224,4 +224,6 @@ impl<'p> Dialogue<'p> {
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
+mod shell;
+#[cfg(test)]
 mod tests;

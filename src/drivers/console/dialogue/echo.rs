@@ -28,6 +28,9 @@ pub(super) fn without(lines: Vec<String>, prompt: &str, command: &str) -> Vec<St
     let Some(first) = rest.next() else { return Vec::new() };
     let typed = first.strip_prefix(prompt).unwrap_or(&first).trim_start();
     let mut left = dense(command);
+    if is_scrolled(typed, &left) {
+        return rest.collect();
+    }
     match consume(typed, &left) {
         // No echo: the answer begins beside the prompt.
         None => return std::iter::once(typed.to_owned()).chain(rest).collect(),
@@ -55,6 +58,12 @@ pub(super) fn without(lines: Vec<String>, prompt: &str, command: &str) -> Vec<St
         lines.drain(..gone);
     }
     lines
+}
+
+/// Reports whether a line is the end of the command, as a shell shows it that moves a long line to the left: with `<`
+/// in the place of its beginning, as readline does on a terminal that cannot wrap.
+fn is_scrolled(line: &str, command: &[char]) -> bool {
+    line.strip_prefix('<').map(dense).is_some_and(|shown| !shown.is_empty() && command.ends_with(&shown))
 }
 
 /// Compares a line with what is left of the command. Returns what is left after it, and what follows the command in
@@ -90,6 +99,7 @@ mod tests {
         assert_eq!(left(&["sw:admin> firmwareshow -v", "FOS v1"]), ["FOS v1"]);
         assert_eq!(left(&["sw:admin> firmware", "show -v", "FOS v1"]), ["FOS v1"], "broken by the device");
         assert_eq!(left(&["sw:admin>", "firmwareshow -v", "FOS v1"]), ["FOS v1"], "in a line of its own");
+        assert_eq!(left(&["<eshow -v", "FOS v1"]), ["FOS v1"], "moved to the left");
         assert_eq!(left(&["sw:admin>", "FOS v1"]), ["FOS v1"], "none");
         assert_eq!(left(&["sw:admin>FOS v1", "x"]), ["FOS v1", "x"], "none, and no new line");
         assert_eq!(

@@ -8,6 +8,7 @@ use super::product::{Command, Product};
 use super::span::Span;
 use super::template::Template;
 use regex::{Regex, RegexBuilder};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -53,8 +54,11 @@ pub fn read(text: &str) -> Result<Product, Vec<Finding>> {
 /// # Errors
 /// All that is wrong in it, in the order of the file.
 pub fn check(file: &File) -> Result<Product, Vec<Finding>> {
-    let mut lint = Lint { file, findings: Vec::new(), assumptions: Vec::new() };
+    let mut lint = Lint { file, findings: Vec::new(), assumptions: Vec::new(), cited: BTreeSet::new() };
     let product = lint.product();
+    for name in file.documents.keys().filter(|name| !lint.cited.contains(*name)).collect::<Vec<_>>() {
+        lint.find(format!("documents.{name}"), "it is cited nowhere");
+    }
     match product {
         Some(product) if lint.findings.is_empty() => Ok(product),
         Some(_) | None => Err(lint.findings),
@@ -77,6 +81,8 @@ struct Lint<'a> {
     file: &'a File,
     findings: Vec<Finding>,
     assumptions: Vec<String>,
+    /// The documents that are cited.
+    cited: BTreeSet<String>,
 }
 
 impl Lint<'_> {
@@ -133,6 +139,7 @@ impl Lint<'_> {
             (None, Some(why)) => self.assumptions.push(format!("{at}: {why}")),
             (Some(cite), None) => {
                 let (document, place) = cite.split_once(' ').unwrap_or((cite, ""));
+                self.cited.insert(document.to_owned());
                 if !self.file.documents.contains_key(document) {
                     self.find(at, format!("`{document}` is not in `documents`"));
                 } else if place.trim().is_empty() {

@@ -148,6 +148,10 @@ fn each_command_is_cited_or_said_to_be_assumed() {
         ["modes.admin: `web` is not in `documents`"]
     );
     assert_eq!(findings("cite: cli page 2", "cite: cli"), ["modes.admin: `cli` has no page or section"]);
+    assert_eq!(
+        findings("documents:\n", "documents:\n  old: {title: Old guide, edition: \"1\"}\n"),
+        ["documents.old: it is cited nowhere"]
+    );
     let assumed = SMALLEST.replacen("cite: cli page 2", "assumed: seen on one device", 1);
     assert_eq!(read(&assumed).unwrap().assumptions, ["modes.admin: seen on one device"]);
 }

@@ -247,6 +247,9 @@ impl State {
                 stamp(&mut lines, source.component(), piece);
             }
         }
+        if let Some(last) = part.lines.last().filter(|_| part.is_open) {
+            self.redactor.begin(last);
+        }
         // On disk before the lines, so that an engine that takes over copies no line twice.
         let stream = length.load(Ordering::Acquire);
         source.moves(&self.dir, part.bytes, (stream, stream + lines.len() as u64));

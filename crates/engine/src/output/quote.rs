@@ -48,7 +48,9 @@ pub(super) fn line_start(file: &File, start: u64, from: u64, end: u64) -> io::Re
 
 /// Shows the redactor what precedes `at`, as far as a private key may reach.
 pub(super) fn show_preceding(file: &File, start: u64, at: u64, redactor: &mut Redactor) -> io::Result<()> {
-    redactor.text(&read(file, start.max(at.saturating_sub(KEY_LIMIT)), at)?);
+    let text = read(file, start.max(at.saturating_sub(KEY_LIMIT)), at)?;
+    redactor.text(&text);
+    redactor.begin(text.rsplit(['\n', '\r']).next().unwrap_or_default());
     Ok(())
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Redactor {
     known: Vec<String>,
     /// How many bytes of a private key may follow; 0: the last line was not within one.
     key_left: u64,
+    /// The line whose end was not there yet, as it was printed.
+    begun: String,
 }
 
 impl Redactor {
@@ -42,7 +44,12 @@ impl Redactor {
         let key = config.map(|config| config.key).unwrap_or_default();
         let lines =
             key.lines().map(str::trim).filter(|line| line.len() >= SHORTEST && !line.starts_with("-----"));
-        Self { known: lines.map(str::to_owned).collect(), key_left: 0 }
+        Self { known: lines.map(str::to_owned).collect(), ..Self::default() }
+    }
+
+    /// Takes note of a line that the next one continues. What introduces a credential may be in this one.
+    pub(super) fn begin(&mut self, line: &str) {
+        line.clone_into(&mut self.begun);
     }
 
     /// Returns the next lines without credentials.
@@ -51,8 +58,19 @@ impl Redactor {
         lines.join("\n")
     }
 
-    /// Returns the next line without credentials.
+    /// Returns the next line without credentials, or the rest of the line that was begun.
     pub(super) fn line<'a>(&mut self, line: &'a str) -> Cow<'a, str> {
+        let mut begun = std::mem::take(&mut self.begun);
+        if begun.is_empty() {
+            return self.whole_line(line);
+        }
+        let copied = self.whole_line(&begun).into_owned();
+        begun.push_str(line);
+        let whole = self.whole_line(&begun);
+        Cow::Owned(whole.strip_prefix(copied.as_str()).unwrap_or(&whole).to_owned())
+    }
+
+    fn whole_line<'a>(&mut self, line: &'a str) -> Cow<'a, str> {
         let is_edge = line.contains("PRIVATE KEY-----");
         if is_edge {
             let begins = line.contains("BEGIN ") && !line.contains("END ");
@@ -156,11 +174,32 @@ mod tests {
 
     #[test]
     fn private_keys_are_masked_to_their_end() {
-        let mut redactor = Redactor { known: vec!["c2VjcmV0bGluZQ".into()], key_left: 0 };
+        let mut redactor = Redactor { known: vec!["c2VjcmV0bGluZQ".into()], ..Redactor::default() };
         let lines = ["x -----BEGIN RSA PRIVATE KEY-----", "MIIB", "-----END RSA PRIVATE KEY-----", "after"];
         let out: Vec<String> = lines.iter().map(|line| redactor.line(line).into_owned()).collect();
         assert_eq!(out, [MASK, MASK, MASK, "after"]);
         assert_eq!(redactor.line("key c2VjcmV0bGluZQ."), "key [redacted].");
+    }
+
+    /// A program prints `token=`, and the word a second later.
+    #[test]
+    fn a_credential_is_recognised_by_what_was_copied_before_it() {
+        for (begun, rest, expected) in [
+            ("token=", "canary and more", "[redacted] and more"),
+            ("x token=can", "ary and more", " and more"),
+            ("Continue? ", "y", "y"),
+            ("Authorization:", " Bearer canary", ""),
+            ("https://ann", ":canary@h", "https://[redacted]@h"),
+            ("-----BEGIN PRIVATE KEY-----", " MIIB", ""),
+        ] {
+            let mut redactor = Redactor::default();
+            redactor.begin(begun);
+            assert_eq!(redactor.line(rest), expected, "{begun}");
+        }
+        let mut redactor = Redactor::default();
+        redactor.begin("token=");
+        redactor.line("canary");
+        assert_eq!(redactor.line("another line"), "another line");
     }
 
     /// A script that prints only the first line of a key would hide everything that follows.

@@ -47,10 +47,12 @@ pub(super) struct Source {
     seen: (u64, Instant),
 }
 
-/// Complete lines that follow what was copied.
+/// Lines that follow what was copied.
 pub(super) struct Part {
     /// The lines, without their ends.
     pub(super) lines: Vec<String>,
+    /// Whether the last of them may be continued.
+    pub(super) is_open: bool,
     /// Number of bytes in the spool.
     pub(super) bytes: u64,
 }
@@ -124,7 +126,8 @@ impl Source {
         if bytes.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Part { lines: lines(&bytes), bytes: bytes.len() as u64 }))
+        let is_open = !bytes.ends_with(b"\n") && !bytes.ends_with(b"\r");
+        Ok(Some(Part { lines: lines(&bytes), is_open, bytes: bytes.len() as u64 }))
     }
 
     /// Records that the next `bytes` of the spool are about to be copied, and that the log grows from

@@ -15,12 +15,12 @@ use bytes::Bytes;
 use farrier::drivers::Privilege;
 use farrier::drivers::engine::{Deployed, Launch, NotDeployed};
 use farrier::drivers::linux::{Machine, Settings};
+use farrier::drivers::shell::Session;
 use farrier::engine_api::{EngineApi, PayloadFiles, TaskEnd};
 use farrier::engines::Engines;
 use farrier::ssh::auth::read_key;
-use farrier::ssh::connect::connect;
 use farrier::ssh::exec::Terminal;
-use farrier::ssh::{Credentials, Family, HostKeys, Target};
+use farrier::ssh::{Credentials, Family, Target};
 use farrier_protocol::{EventBody, Installer, Payload, Step, Task, Work};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -83,10 +83,7 @@ impl Login {
     }
 
     async fn machine(&self, id: &str) -> anyhow::Result<Machine> {
-        let Settings { target, credentials, .. } = &*self.0;
-        let keys = HostKeys::parse(&target.node, std::iter::empty(), true)?;
-        let connection = connect(target, &keys, credentials, |_| {}).await?;
-        Ok(Machine { connection, id: id.to_owned(), settings: self.0.clone() })
+        Ok(Machine { session: Session::connect(&self.0, id.to_owned(), None, |_| {}).await? })
     }
 }
 
@@ -123,7 +120,7 @@ async fn upload(login: &Login, file: &str, path: &str) -> anyhow::Result<()> {
     // From here on the work is the same as that of `scp`, sign-in included.
     let meter = Meter::start();
     let machine = login.machine("bench").await?;
-    let mut running = machine.connection.start(&format!("cat > {path}"), Terminal::No).await?;
+    let mut running = machine.session.connection.start(&format!("cat > {path}"), Terminal::No).await?;
     let mut at = 0;
     while at < content.len() {
         let end = content.len().min(at + CHUNK);
@@ -133,7 +130,7 @@ async fn upload(login: &Login, file: &str, path: &str) -> anyhow::Result<()> {
     running.end_input().await;
     let output = running.finish().await?;
     anyhow::ensure!(output.status == Some(0), "cat failed: {}", output.stderr);
-    machine.connection.close().await;
+    machine.session.connection.close().await;
     meter.report(content.len() as u64);
     Ok(())
 }
@@ -214,7 +211,8 @@ impl Ready {
 
     async fn memory(&self, field: &str) -> anyhow::Result<String> {
         let command = format!("grep {field}: /proc/{}/status", self.deployed.pid);
-        let output = self.machine.connection.run(&command, Vec::new(), Duration::from_secs(10)).await?;
+        let output =
+            self.machine.session.connection.run(&command, Vec::new(), Duration::from_secs(10)).await?;
         output.stdout.split_whitespace().nth(1).map(str::to_owned).context("the engine is gone")
     }
 }
@@ -298,7 +296,7 @@ async fn session(login: &Login, engines: &Engines) -> anyhow::Result<()> {
         })
         .await?;
     let step = Stopwatch::new();
-    ready.machine.connection.close().await;
+    ready.machine.session.connection.close().await;
     step.next("close");
     whole.next("whole");
     Ok(())

@@ -10,6 +10,7 @@ mod keys;
 pub mod linux;
 mod node;
 pub mod redfish;
+pub mod shell;
 
 pub use keys::Keys;
 pub use node::{HttpsSettings, Node, Privilege, SshSettings};

@@ -19,6 +19,7 @@ use crate::attempt::Job;
 use crate::attempt::logbook::Intended;
 use crate::attempt::{Offer, Scheme, Survey, Tools};
 use crate::failure::Failure;
+use crate::ssh::connect::Milestone;
 use farrier_update::device::{
     Action, ActionId, Answer, Intent, Inventory, Limits, Method, Obstacle, Preparation, Progress, Ticket,
 };
@@ -179,8 +180,23 @@ pub enum Contact {
         /// The fingerprint to record, if it was trusted on first use.
         first: Option<String>,
     },
+    /// The host key is accepted.
+    HostKeyAccepted {
+        /// The key to record, if it was trusted on first use.
+        first: Option<String>,
+    },
     /// The device accepted the credentials.
     SignedIn,
+}
+
+impl From<Milestone> for Contact {
+    fn from(milestone: Milestone) -> Self {
+        match milestone {
+            Milestone::Reached { address } => Self::Reached { address },
+            Milestone::HostKeyAccepted { first } => Self::HostKeyAccepted { first },
+            Milestone::SignedIn => Self::SignedIn,
+        }
+    }
 }
 
 /// Why the device did not do what it was asked.

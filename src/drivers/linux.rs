@@ -2,28 +2,23 @@
 //!
 //! Only four things are done with shell programs: the probe, the test whether the machine reaches the runner,
 //! the deployment and launch of the engine, and the final check. The engine does everything else. The shell
-//! programs are the `.sh` files in this folder. They require a POSIX `/bin/sh` and assume nothing about the
-//! user's login shell, which may be fish or csh, or may print a banner.
+//! programs are the `.sh` files in this folder, and run in a [`Session`] of the module `shell`.
 
 mod attach;
 mod deploy;
 mod host;
 mod look;
-mod privilege;
 mod probe;
 mod reach;
-mod refusal;
-mod script;
-mod settings;
 #[cfg(test)]
 mod shells;
 
-pub use settings::Settings;
+pub use super::shell::Settings;
 
 use super::engine::EngineDriver;
+use super::shell::Session;
 use super::{Abilities, Class, CleansUp, Driver, Keys, Node};
 use crate::failure::Failure;
-use crate::ssh::Connection;
 use farrier_network::MachineType;
 use farrier_update::InstallerKind;
 use std::sync::Arc;
@@ -57,14 +52,10 @@ impl Class for Linux {
     }
 }
 
-/// An authenticated connection to a machine, for one session.
+/// A Linux machine, for one session.
 pub struct Machine {
-    /// The connection.
-    pub connection: Connection,
-    /// Short id of the session; part of the path of everything that Farrier puts on the machine.
-    pub id: String,
-    /// How it was connected to, and how commands become root.
-    pub settings: Arc<Settings>,
+    /// The connection to it.
+    pub session: Session,
 }
 
 /// Name of Farrier's directory on a machine.

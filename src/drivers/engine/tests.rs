@@ -7,6 +7,7 @@ use crate::attempt::{
 use crate::callback::{Registry, RunIdentity};
 use crate::drivers::Privilege;
 use crate::drivers::linux::{Machine, Settings};
+use crate::drivers::shell;
 use crate::engine_api::Incompatible;
 use crate::engines::Engines;
 use crate::metrics::Metrics;
@@ -180,7 +181,9 @@ async fn the_wait_for_a_callback_server_ends_at_its_deadline_or_when_none_follow
 async fn the_wait_for_an_incompatible_engine_has_one_deadline_in_an_attempt() {
     let parts = Parts::new(None);
     let connection = crate::ssh::tests::connection().await;
-    let machine = Machine { connection, id: parts.job.id(), settings: parts.settings.clone() };
+    let machine = Machine {
+        session: shell::Session { connection, id: parts.job.id(), settings: parts.settings.clone() },
+    };
     let deployed =
         Deployed { dir: "/run/farrier-0b3ee0c4".into(), pid: 1, calls_back: false, listening: None };
     let incompatible = Incompatible { engine: "9.0.0".into(), protocol: (8, 9) };
@@ -236,7 +239,9 @@ async fn the_session_that_replaces_a_bad_port_gets_a_connection_of_its_own() {
     let target = Target { node: "db".into(), addresses, families: vec![Family::V4], port };
     Arc::make_mut(&mut parts.settings).target = target;
     let connection = crate::ssh::tests::connection().await;
-    let machine = Machine { connection, id: parts.job.id(), settings: parts.settings.clone() };
+    let machine = Machine {
+        session: shell::Session { connection, id: parts.job.id(), settings: parts.settings.clone() },
+    };
     Host::close(&machine).await;
     let closed = async {
         while !machine.is_closed() {

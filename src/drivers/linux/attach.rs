@@ -1,8 +1,8 @@
 //! The byte stream between runner and engine: `farrier-engine attach` over SSH.
 
 use super::Machine;
-use super::script::command_line;
 use crate::drivers::engine::Deployed;
+use crate::drivers::shell::script::command_line;
 use crate::engine_api::EngineApi;
 use crate::failure::{Failure, chain};
 use crate::ssh::exec::end_input_later;
@@ -30,8 +30,8 @@ impl Machine {
     pub async fn talk(&self, deployed: &Deployed, engine_api: &Arc<EngineApi>) -> Result<(), Failure> {
         let engine = format!("{}/engine", deployed.dir);
         let command = command_line(&[&engine, "attach", "--dir", &deployed.dir]);
-        let mut attached = Attached(self.connection.channel(&command).await?);
-        self.connection.accepted(&mut attached.0, LIMIT).await?;
+        let mut attached = Attached(self.session.connection.channel(&command).await?);
+        self.session.connection.accepted(&mut attached.0, LIMIT).await?;
         let writer = attached.0.make_writer();
         let mut reader = attached.0.make_reader();
         let rest = tokio::time::timeout(LIMIT, skip_banner(&mut reader))
@@ -39,7 +39,7 @@ impl Machine {
             .ok()
             .flatten()
             .ok_or_else(|| self.engine_unreachable())?;
-        tracing::trace!(node = %self.connection.node, rest = rest.len(), "attached");
+        tracing::trace!(node = %self.session.connection.node, rest = rest.len(), "attached");
         let stream = tokio::io::join(Cursor::new(rest).chain(reader), writer);
         if let Err(error) = engine_api.serve(stream, || {}).await {
             tracing::debug!(error = %chain(&error), "the stream to the engine ended");
@@ -52,7 +52,7 @@ impl Machine {
             Reason::EngineLost,
             format!(
                 "the engine on {} does not answer; it is launched again if retries are left",
-                self.connection.node
+                self.session.connection.node
             ),
         )
     }

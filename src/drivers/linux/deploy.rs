@@ -4,10 +4,10 @@
 //! directory, reads the binary from its standard input, and launches it. If the shell is interrupted, it
 //! removes what it has created; the next deployment removes the rest.
 
-use super::script::{END, program};
 use super::{Machine, PLACES, directory};
 use crate::attempt::LogRetention;
 use crate::drivers::engine::{DeployProgress, Deployed, Launch, NotDeployed, Probe};
+use crate::drivers::shell::script::{END, program};
 use crate::engines::Engine;
 use crate::failure::Failure;
 use crate::ssh::{Output, Running};
@@ -54,11 +54,11 @@ impl Machine {
         mut report: impl FnMut(DeployProgress),
     ) -> Result<Deployed, NotDeployed> {
         let work = async {
-            let mut shell = self.root_shell(probe.uid).await?;
+            let mut shell = self.session.root_shell(probe.uid).await?;
             report(DeployProgress::Begins);
             let payload =
                 if probe.gzip { launch.engine.gzip.clone() } else { self.uncompressed(launch.engine)? };
-            shell.send(deploy_program(PLACES, &self.id, launch, probe, payload.len())).await?;
+            shell.send(deploy_program(PLACES, &self.session.id, launch, probe, payload.len())).await?;
             answer(&mut shell, payload, launch.callback, &mut report).await?;
             shell.end_input().await;
             Ok(shell.output_so_far().stdout.clone())
@@ -68,7 +68,7 @@ impl Machine {
                 Reason::CommandTimedOut,
                 format!(
                     "deploying the engine to {} took more than {} s; check the network's bandwidth and the machine's load",
-                    self.connection.node,
+                    self.session.connection.node,
                     LIMIT.as_secs()
                 ),
             ))
@@ -80,7 +80,7 @@ impl Machine {
 
     fn uncompressed(&self, engine: &Engine) -> Result<Bytes, Failure> {
         engine.raw().map_err(|error| {
-            let node = &self.connection.node;
+            let node = &self.session.connection.node;
             Failure::new(
                 Reason::InternalError,
                 format!("the engine for {node} cannot be decompressed: {error}"),
@@ -89,8 +89,8 @@ impl Machine {
     }
 
     fn read_report(&self, printed: &str) -> Result<Deployed, NotDeployed> {
-        let node = &self.connection.node;
-        let dir = last_after(printed, "farrier-dir-1 ").filter(|dir| is_ours(dir, &self.id));
+        let node = &self.session.connection.node;
+        let dir = last_after(printed, "farrier-dir-1 ").filter(|dir| is_ours(dir, &self.session.id));
         let report = last_after(printed, LaunchReport::PREFIX)
             .and_then(|json| serde_json::from_str::<LaunchReport>(json).ok());
         match (report, dir) {
@@ -114,7 +114,7 @@ impl Machine {
     }
 
     fn not_launched(&self, printed: &str) -> Failure {
-        let node = &self.connection.node;
+        let node = &self.session.connection.node;
         if let Some(places) = last_after(printed, "farrier-places-1") {
             return no_place(node, places);
         }

@@ -3,12 +3,12 @@
 use super::{Machine, Settings};
 use crate::attempt::Job;
 use crate::drivers::engine::{DeployProgress, Deployed, Host, Launch, Milestone, NotDeployed, Probe};
+use crate::drivers::shell::Session;
 use crate::engine_api::EngineApi;
 use crate::failure::Failure;
 use crate::metrics::{Metrics, result_of};
-use crate::ssh::connect::connect;
 use crate::ssh::dial::dial;
-use crate::ssh::{Family, HostKeys, Target};
+use crate::ssh::{Family, Target};
 use farrier_protocol::Dial;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -23,11 +23,9 @@ impl Host for Machine {
         metrics: &Metrics,
         report: impl FnMut(Milestone) + Send,
     ) -> Result<Self, Failure> {
-        let lines = settings.host_keys.iter().map(String::as_str).chain(recorded);
-        let keys = HostKeys::parse(&job.node, lines, settings.trust_first)?;
-        let connected = connect(&settings.target, &keys, &settings.credentials, report).await;
+        let connected = Session::connect(settings, job.id(), recorded, report).await;
         metrics.ssh_connects.count([result_of(&connected, "Connected")]);
-        Ok(Self { connection: connected?, id: job.id(), settings: settings.clone() })
+        Ok(Self { session: connected? })
     }
 
     async fn probe(&self) -> Result<Probe, Failure> {
@@ -48,7 +46,7 @@ impl Host for Machine {
     }
 
     async fn reach(&self, targets: &[(String, u16)]) -> Result<Vec<Dial>, Failure> {
-        self.reach(targets).await
+        self.session.reach(targets).await
     }
 
     async fn reach_by_engine(&self, dir: &str, addresses: &[String]) -> Result<Vec<Dial>, Failure> {
@@ -56,7 +54,8 @@ impl Host for Machine {
     }
 
     async fn dial(&self, port: u16) -> Result<(TcpStream, String), Failure> {
-        let (node, addresses) = (self.connection.node.clone(), vec![self.connection.address.clone()]);
+        let (node, addresses) =
+            (self.session.connection.node.clone(), vec![self.session.connection.address.clone()]);
         let target = Target { node, addresses, families: vec![Family::V4, Family::V6], port };
         dial(&target, "engine").await.map(|dialled| (dialled.stream, dialled.address))
     }
@@ -74,10 +73,10 @@ impl Host for Machine {
     }
 
     fn is_closed(&self) -> bool {
-        self.connection.is_closed()
+        self.session.connection.is_closed()
     }
 
     async fn close(&self) {
-        self.connection.close().await;
+        self.session.connection.close().await;
     }
 }

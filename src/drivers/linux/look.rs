@@ -1,7 +1,7 @@
 //! The final check: is anything of Farrier's left on the machine?
 
-use super::script::{as_user, between, program};
 use super::{Machine, PLACES, directory};
+use crate::drivers::shell::script::{between, program};
 use crate::failure::Failure;
 use bytes::Bytes;
 use farrier_update::Reason;
@@ -20,9 +20,8 @@ impl Machine {
     /// `ShellUnusable`, `SshCommandReplaced`, and those of running a command. An error means that nothing is
     /// known, not that the machine is clean.
     pub async fn look(&self) -> Result<Vec<String>, Failure> {
-        let program = program(include_str!("look.sh"), &[("NAME", &directory(&self.id))], PLACES);
-        let output = self.connection.run(&as_user(), vec![program], LIMIT).await?;
-        let lines = between(&output.stdout).ok_or_else(|| self.unusable(&output))?;
+        let program = program(include_str!("look.sh"), &[("NAME", &directory(&self.session.id))], PLACES);
+        let lines = self.session.lines(program, LIMIT).await?;
         Ok(lines.iter().filter_map(|l| l.strip_prefix("left ")).map(str::to_owned).collect())
     }
 
@@ -34,24 +33,27 @@ impl Machine {
     pub async fn look_in_firewall(&self, session: &str) -> Result<Vec<String>, Failure> {
         let uid = self.probe().await?.uid;
         let look = async {
-            let mut shell = self.root_shell(uid).await?;
+            let mut shell = self.session.root_shell(uid).await?;
             shell.send(firewall_program(session, TOOLS, "/proc")).await?;
             shell.end_input().await;
             shell.finish().await
         };
         let output = tokio::time::timeout(LIMIT, look).await.unwrap_or_else(|_| {
-            let words =
-                format!("{} did not list its firewall within {} s", self.connection.node, LIMIT.as_secs());
+            let words = format!(
+                "{} did not list its firewall within {} s",
+                self.session.connection.node,
+                LIMIT.as_secs()
+            );
             Err(Failure::new(Reason::CommandTimedOut, words))
         })?;
-        let lines = between(&output.stdout).ok_or_else(|| self.unusable(&output))?;
+        let lines = between(&output.stdout).ok_or_else(|| self.session.unusable(&output))?;
         let of_kind = |kind| lines.iter().filter_map(move |line| line.strip_prefix(kind)).map(str::to_owned);
         let unlisted: Vec<String> = of_kind("unlisted ").collect();
         let left: Vec<String> = of_kind("left ").collect();
         if unlisted.is_empty() || !left.is_empty() {
             return Ok(left);
         }
-        let (node, programs) = (&self.connection.node, unlisted.join(" and "));
+        let (node, programs) = (&self.session.connection.node, unlisted.join(" and "));
         let words = format!(
             "{programs} on {node} cannot list the rules of the firewall; run it there as root, and look for rules with the comment \"farrier {session}\""
         );
@@ -66,8 +68,7 @@ impl Machine {
     /// As [`Self::look`].
     pub async fn has_process(&self, pid: u32, dir: Option<&str>) -> Result<bool, Failure> {
         let program = process_program("/proc", pid, dir);
-        let output = self.connection.run(&as_user(), vec![program], LIMIT).await?;
-        let lines = between(&output.stdout).ok_or_else(|| self.unusable(&output))?;
+        let lines = self.session.lines(program, LIMIT).await?;
         Ok(lines.iter().any(|line| line == "there"))
     }
 }

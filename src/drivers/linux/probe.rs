@@ -1,8 +1,8 @@
 //! Facts that are needed before the deployment: system, architecture, user.
 
-use super::script::{as_user, between, program};
 use super::{Machine, PLACES, directory};
 use crate::drivers::engine::Probe;
+use crate::drivers::shell::script::{as_user, between, program};
 use crate::failure::Failure;
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ impl Machine {
     /// # Errors
     /// `ShellUnusable`, `SshCommandReplaced`, and those of running a command.
     pub async fn probe(&self) -> Result<Probe, Failure> {
-        let program = program(include_str!("probe.sh"), &[("NAME", &directory(&self.id))], PLACES);
-        let output = self.connection.run(&as_user(), vec![program], LIMIT).await?;
+        let program = program(include_str!("probe.sh"), &[("NAME", &directory(&self.session.id))], PLACES);
+        let output = self.session.connection.run(&as_user(), vec![program], LIMIT).await?;
         match between(&output.stdout) {
             Some(lines) => Ok(read(&lines)),
-            None => Err(self.unusable_or_sftp(&output).await),
+            None => Err(self.session.unusable_or_sftp(&output).await),
         }
     }
 }

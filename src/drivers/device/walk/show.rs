@@ -78,6 +78,30 @@ pub(super) fn show_contact(view: &watch::Sender<attempt::View>, contact: Contact
             v.certificate_accepted = true;
             v.first_certificate = first.or(v.first_certificate.take());
         }
+        Contact::HostKeyAccepted { first } => {
+            v.host_key_accepted = true;
+            v.first_key = first.or(v.first_key.take());
+        }
         Contact::SignedIn => v.authenticated = true,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attempt::View;
+    use crate::ssh::connect::Milestone;
+
+    /// Otherwise the key of a device that is trusted on first use would not be recorded, and another device at its
+    /// address would be trusted too.
+    #[test]
+    fn a_host_key_is_shown_and_one_of_a_first_use_is_kept() {
+        let (view, shown) = watch::channel(View::default());
+        let accepted = |first: Option<&str>| Milestone::HostKeyAccepted { first: first.map(str::to_owned) };
+        show_contact(&view, accepted(Some("ssh-rsa AAAA")).into());
+        show_contact(&view, accepted(None).into());
+        let shown = shown.borrow();
+        assert!(shown.host_key_accepted && !shown.certificate_accepted);
+        assert_eq!(shown.first_key.as_deref(), Some("ssh-rsa AAAA"));
+    }
 }

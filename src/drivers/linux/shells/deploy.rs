@@ -1,9 +1,9 @@
 //! Tests of the deployment: directories, upload, launch, and what an interruption leaves.
 
 use super::super::deploy::{ASKS_CONFIG, ASKS_ENGINE, deploy_program};
-use super::super::script::END;
-use super::{Shell, temporary, text, with_every_shell};
 use crate::drivers::engine::{Launch, Probe};
+use crate::drivers::shell::script::END;
+use crate::drivers::shell::shells::{Shell, temporary, text, with_every_shell};
 use crate::engines::Engine;
 use bytes::Bytes;
 use farrier_protocol::{CallbackConfig, LaunchReport};

@@ -4,7 +4,7 @@
 //! was started, and Farrier's shell has not printed its marker. The behaviour of that command, and whether
 //! the server offers SFTP, narrow the cause down. The message names the remaining causes.
 
-use super::Machine;
+use super::Session;
 use crate::failure::Failure;
 use crate::ssh::Output;
 use bytes::Bytes;
@@ -38,9 +38,9 @@ enum Replacement {
     Nothing,
 }
 
-impl Machine {
+impl Session {
     /// Returns the failure for a command line that ended without Farrier's shell.
-    pub(super) fn unusable(&self, output: &Output) -> Failure {
+    pub(in crate::drivers) fn unusable(&self, output: &Output) -> Failure {
         let demands = |words: &&str| output.stdout.contains(*words) || output.stderr.contains(*words);
         let instead = match output.status {
             Some(0) => Replacement::Another,
@@ -52,7 +52,7 @@ impl Machine {
 
     /// The same, after a test whether the account may use SFTP, which would mean that an administrator
     /// restricts it to SFTP.
-    pub(super) async fn unusable_or_sftp(&self, output: &Output) -> Failure {
+    pub(in crate::drivers) async fn unusable_or_sftp(&self, output: &Output) -> Failure {
         if tokio::time::timeout(SFTP_LIMIT, self.speaks_sftp()).await == Ok(true) {
             return self.replaced(Replacement::Sftp, output);
         }

@@ -5,7 +5,7 @@
 //! shows that it runs.
 
 use super::script::{READY, as_user, command_line, reader};
-use super::{Machine, Settings};
+use super::{Session, Settings};
 use crate::drivers::Privilege;
 use crate::failure::Failure;
 use crate::ssh::exec::Terminal;
@@ -23,14 +23,14 @@ const NO_SUCH_COMMAND: u32 = 127;
 /// Prefix of sudo's prompt; the user whose password is requested follows, then a colon.
 const PROMPT: &str = "farrier-sudo-";
 
-impl Machine {
+impl Session {
     /// Starts a root shell that has reported that it is ready for its script.
     ///
     /// # Errors
     /// `ShellUnusable`, `NotRoot`, `SudoMissing`, `SudoDenied`, `SudoPasswordRejected`,
     /// `SudoAsksAnotherPassword`, `SuPasswordRejected`, `SuFailed`, `SshTerminalRefused`,
     /// `SecretIncomplete`, `CommandTimedOut`, and those of running a command.
-    pub(super) async fn root_shell(&self, uid: u32) -> Result<Running, Failure> {
+    pub(in crate::drivers) async fn root_shell(&self, uid: u32) -> Result<Running, Failure> {
         let Settings { privilege, credentials, .. } = &*self.settings;
         let work = async {
             // A user who is already root needs neither sudo nor su.

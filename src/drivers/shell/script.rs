@@ -4,37 +4,37 @@
 //! shell. It starts `/bin/sh`, which prints a marker and then reads the program as one line from its standard
 //! input. So the program appears in no process list, and data may follow it.
 //!
-//! The programs are the `.sh` files beside this one. Their inputs are shell variables and positional
+//! The programs are `.sh` files: those of this folder, and those of each class. Their inputs are shell variables and positional
 //! parameters; every value is quoted by [`quote`].
 
 use bytes::Bytes;
 
 /// Printed by Farrier's shell before anything else, after any banner of the login shell.
-pub(super) const READY: &str = "farrier-ready-1";
+pub(in crate::drivers) const READY: &str = "farrier-ready-1";
 
 /// Printed after the output of a program that ran to its end.
-pub(super) const END: &str = "farrier-end-1";
+pub(in crate::drivers) const END: &str = "farrier-end-1";
 
 /// The program on the command line of `/bin/sh`; see `reader.sh`.
-pub(super) fn reader() -> &'static str {
+pub(in crate::drivers) fn reader() -> &'static str {
     include_str!("reader.sh").lines().last().unwrap_or_default()
 }
 
 /// The command line that runs a program as the sign-in user.
-pub(super) fn as_user() -> String {
+pub(in crate::drivers) fn as_user() -> String {
     command_line(&["/bin/sh", "-c", reader()])
 }
 
 /// Returns a command line with which the login shell replaces itself with the command. The words must not
 /// contain characters that some shell interprets even between quotes: quotes, backslashes, exclamation marks,
 /// newlines.
-pub(super) fn command_line(words: &[&str]) -> String {
+pub(in crate::drivers) fn command_line(words: &[&str]) -> String {
     let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
     format!("exec {}", words.join(" "))
 }
 
 /// Quotes a text as one shell word with the same bytes. NUL bytes, which no word can contain, are removed.
-pub(super) fn quote(text: &str) -> String {
+pub(in crate::drivers) fn quote(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/.:_-+=@,".contains(&byte);
     if !text.is_empty() && !text.starts_with('=') && text.bytes().all(plain) {
         return text.to_owned();
@@ -44,7 +44,7 @@ pub(super) fn quote(text: &str) -> String {
 
 /// Encodes a script as the line that is read on the machine. `settings` become its variables, `arguments` its
 /// positional parameters; [`END`] is printed when the script has ended.
-pub(super) fn program(script: &str, settings: &[(&str, &str)], arguments: &[&str]) -> Bytes {
+pub(in crate::drivers) fn program(script: &str, settings: &[(&str, &str)], arguments: &[&str]) -> Bytes {
     let mut lines: Vec<String> =
         settings.iter().map(|(name, value)| format!("{name}={}", quote(value))).collect();
     let arguments = arguments.iter().map(|argument| quote(argument));
@@ -60,18 +60,18 @@ pub(super) fn program(script: &str, settings: &[(&str, &str)], arguments: &[&str
 
 /// Removes indentation and comment lines from a script: many shells read a line byte by byte. So scripts must
 /// not use here-documents or multi-line texts.
-pub(super) fn code(script: &str) -> String {
+pub(in crate::drivers) fn code(script: &str) -> String {
     let lines = script.lines().map(str::trim);
     lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether a text contains only characters of addresses and names.
-pub(super) fn is_word(text: &str) -> bool {
+pub(in crate::drivers) fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".:%-_".contains(&b))
 }
 
 /// Returns the output of a script: the lines between [`READY`] and [`END`]; `None` if either is missing.
-pub(super) fn between(output: &str) -> Option<Vec<String>> {
+pub(in crate::drivers) fn between(output: &str) -> Option<Vec<String>> {
     let (_, after) = output.split_once(READY)?;
     let (body, _) = after.split_once(END)?;
     Some(

@@ -1,4 +1,4 @@
-//! What is needed to connect to a Linux machine.
+//! What is needed to connect to a machine with a shell.
 
 use crate::drivers::{Keys, Node, Privilege};
 use crate::failure::Failure;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// The user if the Secret names none.
 const DEFAULT_USER: &str = "root";
 
-/// What is needed to connect to a Linux machine, and to become root there.
+/// What is needed to connect to a machine with a shell, and to become root there.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The machine's SSH address.

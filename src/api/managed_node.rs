@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
     status = "ManagedNodeStatus",
     doc = "A machine that Farrier may update. It is not a node of the cluster.",
     selectable = ".spec.type",
+    validation = Rule::new("!has(self.spec.managedBy) || self.spec.managedBy.name != self.metadata.name").message("spec.managedBy names the machine itself; name the device that it is managed by"),
+    validation = Rule::new("!has(self.spec.partners) || !(self.metadata.name in self.spec.partners)").message("spec.partners names the machine itself; name only the other ones"),
     printcolumn(name = "Type", type_ = "string", json_path = ".spec.type"),
     printcolumn(name = "Address", type_ = "string", json_path = ".spec.addresses[0]"),
     printcolumn(
@@ -106,6 +108,21 @@ pub struct ManagedNodeSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9_.:-]+(%[A-Za-z0-9_.-]{1,15})?$"))]
     pub callback_address: Option<String>,
+
+    /// The device that this machine is managed by or reached through, another ManagedNode of the namespace: of a
+    /// Virtual Connect module its Onboard Administrator, of an iLO its Onboard Administrator, of a server its
+    /// management processor. In a run that updates both, this machine is begun after that device has succeeded;
+    /// see order of UpdateRun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed_by: Option<LocalRef>,
+
+    /// ManagedNodes of the namespace that are never worked on at the same time as this machine, in any run: the
+    /// other half of a fabric or of a redundant pair. It is enough if one of them names the other. Machines that
+    /// name each other in a chain form one group. If one of a group fails, the run does not begin the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub partners: Vec<String>,
 
     /// Excludes this machine from every run.
     #[serde(default)]

@@ -83,7 +83,7 @@ async fn a_log_request_is_refused_for_each_wrong_field_and_for_no_right_one() {
 async fn check(server: &Server, kind: &str) {
     let definition = Definition::of(kind);
     let table = Table::of(kind);
-    let fields = definition.fields();
+    let fields = definition.with_rules();
     let mut problems = Vec::new();
     for (number, row) in table.rules.iter().enumerate() {
         let path = row.schema_path();
@@ -91,7 +91,8 @@ async fn check(server: &Server, kind: &str) {
             problems.push(format!("{path}: there is no such field"));
             continue;
         };
-        let sent = Sent::prepare(server, &definition, &table, row, format!("row-{number}")).await;
+        let name = row.name.clone().unwrap_or_else(|| format!("row-{number}"));
+        let sent = Sent::prepare(server, &definition, &table, row, name).await;
         for sample in &row.accept {
             if let Err(message) = sent.send(sample).await {
                 problems.push(format!("{}: {}: refuses {}: {message}", row.at, row.is, short(sample)));

@@ -21,7 +21,7 @@ pub(crate) struct Table {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Row {
-    /// The field with the rule.
+    /// The field with the rule; empty for a rule of the whole object.
     pub(crate) at: String,
     /// The rule: a keyword of the schema, or the message of a CEL rule.
     pub(crate) is: String,
@@ -29,6 +29,8 @@ pub(crate) struct Row {
     field: Option<String>,
     /// The field's value in the cluster. If absent, the object is new.
     pub(crate) was: Option<Value>,
+    /// The name of the object, if the rule depends on it.
+    pub(crate) name: Option<String>,
     /// Other fields of the object, by path.
     #[serde(default)]
     with: BTreeMap<String, Value>,

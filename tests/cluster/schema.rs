@@ -96,9 +96,17 @@ impl Definition {
         fields
     }
 
+    /// Returns the whole object as a field without a path, and all fields.
+    pub(crate) fn with_rules(&self) -> Vec<Field> {
+        let schema = self.version()["schema"]["openAPIV3Schema"].clone();
+        let mut fields = vec![Field { path: String::new(), schema, required: false }];
+        fields.extend(self.fields());
+        fields
+    }
+
     /// Returns all rules, except those of the fields of conditions, which are Kubernetes' own.
     pub(crate) fn demands(&self) -> Vec<Demand> {
-        let fields = self.fields();
+        let fields = self.with_rules();
         let own = fields.iter().filter(|f| !f.path.starts_with("status.conditions[]"));
         own.flat_map(Field::demands).collect()
     }

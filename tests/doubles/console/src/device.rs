@@ -3,6 +3,7 @@
 //! How it talks is the business of its product; how an update goes on is in `job`.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -184,8 +185,10 @@ pub(crate) struct Device {
     /// What is in its interconnect bays, reached by its own line to them.
     pub(crate) interconnects: OnceLock<BTreeMap<u8, Arc<Self>>>,
     pub(crate) net: watch::Sender<Net>,
-    /// Whether the port is open, which follows [`Device::net`].
-    pub(crate) listening: watch::Sender<bool>,
+    /// How many ports are open, which follows [`Device::net`].
+    pub(crate) listening: watch::Sender<usize>,
+    /// How many ports it has.
+    pub(crate) ports: AtomicUsize,
     /// Something changed that somebody may wait for.
     pub(crate) changed: Notify,
 }
@@ -211,7 +214,8 @@ impl Device {
             state: Mutex::new(state),
             interconnects: OnceLock::new(),
             net: watch::Sender::new(Net::Up),
-            listening: watch::Sender::new(false),
+            listening: watch::Sender::new(0),
+            ports: AtomicUsize::new(1),
             changed: Notify::new(),
         })
     }
@@ -268,7 +272,10 @@ impl Device {
             self.net.send_replace(Net::Up);
             // Who waits for the restart may connect at once.
             let mut listening = self.listening.subscribe();
-            drop(tokio::time::timeout(Duration::from_secs(5), listening.wait_for(|open| *open)).await);
+            let ports = self.ports.load(Ordering::Relaxed);
+            drop(
+                tokio::time::timeout(Duration::from_secs(5), listening.wait_for(|open| *open == ports)).await,
+            );
         }
     }
 

@@ -12,7 +12,7 @@ pub struct Entry {
     pub number: u64,
     /// Since the start of the double.
     pub at_ms: u64,
-    /// `sign-in`, `refused`, `command`, `answer`, `fetch`, `flash`, `reboot`, `fault`.
+    /// `sign-in`, `refused`, `command`, `answer`, `fetch`, `upload`, `flash`, `reboot`, `fault`.
     pub kind: String,
     /// What belongs to the kind.
     pub detail: Value,

@@ -1,4 +1,4 @@
-//! Doubles of devices with a command line: chassis managers and switches, by SSH.
+//! Doubles of devices with a command line: chassis managers and switches, by SSH; an Onboard Administrator by HTTPS too.
 //!
 //! [`Double::start`] opens an SSH port and a control API. Firmware really changes: images
 //! ([`image::Header`]) are fetched by curl, checked, written over time, and run after the restart that they
@@ -17,6 +17,7 @@
 #![expect(clippy::format_collect, reason = "texts of a few lines, where clearness counts")]
 #![expect(clippy::struct_excessive_bools, reason = "settings are a list of what a device does and does not")]
 
+mod admission;
 mod control;
 mod device;
 pub mod fault;
@@ -29,6 +30,7 @@ mod server;
 mod session;
 mod terminal;
 mod trouble;
+mod web;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -56,6 +58,8 @@ pub struct Config {
     pub address: IpAddr,
     /// Port of SSH; 0: any.
     pub port: u16,
+    /// Port of HTTPS, where the product has it; 0: any.
+    pub https_port: u16,
     /// Where the control API is served; it has no credentials, so only loopback makes sense.
     pub control: SocketAddr,
     /// The account.
@@ -83,6 +87,7 @@ impl Config {
             model: String::new(),
             address: loopback,
             port: 0,
+            https_port: 0,
             control: SocketAddr::new(loopback, 0),
             user: "admin".to_owned(),
             password: "password".to_owned(),
@@ -109,6 +114,7 @@ pub(crate) struct Inner {
     ssh: SocketAddr,
     control: SocketAddr,
     host_keys: Vec<String>,
+    web: Option<(SocketAddr, String)>,
 }
 
 impl Drop for Double {
@@ -150,12 +156,22 @@ impl Double {
         }
         let devices = modules.iter().map(|(bay, module)| (*bay, Arc::clone(&module.inner.device)));
         device.interconnects.get_or_init(|| devices.collect());
-        let inner =
-            Arc::new(Inner { ssh, control: listener.local_addr()?, host_keys, device: Arc::clone(&device) });
-        let tasks = vec![
-            tokio::spawn(async move { drop(server::serve(device, socket, ssh_config).await) }),
-            tokio::spawn(control::serve(Arc::clone(&inner), listener)),
-        ];
+        let mut tasks = vec![];
+        let mut web = None;
+        if device.product.has_web() {
+            let served = web::Web::new(&device, config.address)?;
+            let (socket, address) = server::bind(SocketAddr::new(config.address, config.https_port))?;
+            socket.listen(1)?;
+            device.ports.store(2, std::sync::atomic::Ordering::Relaxed);
+            web = Some((address, served.fingerprint.clone()));
+            let (device, service) = (Arc::clone(&device), server::Service::Web(Arc::new(served)));
+            tasks.push(tokio::spawn(async move { drop(server::serve(device, socket, service).await) }));
+        }
+        let control = listener.local_addr()?;
+        let inner = Arc::new(Inner { ssh, control, host_keys, web, device: Arc::clone(&device) });
+        let service = server::Service::Ssh(ssh_config);
+        tasks.push(tokio::spawn(async move { drop(server::serve(device, socket, service).await) }));
+        tasks.push(tokio::spawn(control::serve(Arc::clone(&inner), listener)));
         Ok(Self { inner, tasks, modules })
     }
 
@@ -167,6 +183,16 @@ impl Double {
     /// Where SSH is served.
     pub fn ssh(&self) -> SocketAddr {
         self.inner.ssh
+    }
+
+    /// Where HTTPS is served, by products that have it.
+    pub fn https(&self) -> Option<SocketAddr> {
+        self.inner.web.as_ref().map(|(address, _)| *address)
+    }
+
+    /// The SHA-256 of its certificate in hexadecimal, by products that have one.
+    pub fn certificate(&self) -> Option<&str> {
+        self.inner.web.as_ref().map(|(_, fingerprint)| fingerprint.as_str())
     }
 
     /// Where the control API is.
@@ -193,6 +219,8 @@ impl Double {
             "product": self.inner.device.product.name(),
             "model": self.inner.device.model,
             "ssh": self.ssh().to_string(),
+            "https": self.https().map(|address| address.to_string()),
+            "certificate": self.certificate(),
             "control": self.control().to_string(),
             "host-keys": self.host_keys(),
         })

@@ -36,6 +36,9 @@ struct Serve {
     address: IpAddr,
     #[arg(long, default_value_t = 0)]
     port: u16,
+    /// Of an oa.
+    #[arg(long, default_value_t = 0)]
+    https_port: u16,
     #[arg(long, default_value = "127.0.0.1:0")]
     control: SocketAddr,
     #[arg(long, default_value = "admin")]
@@ -108,6 +111,7 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
         model: serve.model,
         address: serve.address,
         port: serve.port,
+        https_port: serve.https_port,
         control: serve.control,
         user: serve.user,
         password: serve.password,

@@ -1,9 +1,9 @@
 //! The products: what each of them says and does. One file each, with the documents that it follows.
 
-mod chassis;
+pub(crate) mod chassis;
 mod fos;
 mod moonshot;
-mod oa;
+pub(crate) mod oa;
 mod sas;
 mod superdome;
 mod vc;
@@ -110,6 +110,11 @@ impl Product {
             ..Part::new(name, version)
         };
         profile.parts.iter().map(part).collect()
+    }
+
+    /// Whether it takes images over HTTPS too.
+    pub(crate) const fn has_web(self) -> bool {
+        matches!(self, Self::Oa)
     }
 
     /// What an image for this part must say that it is for: the product, or a component of it.

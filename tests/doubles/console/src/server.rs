@@ -1,4 +1,4 @@
-//! SSH: sign-in, terminals, and a port that really closes while the device is away.
+//! SSH: sign-in, terminals, and ports that really close while the device is away.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,6 +17,7 @@ use crate::device::{Device, Net};
 use crate::fault::Fault;
 use crate::session::Session;
 use crate::terminal::Terminal;
+use crate::web::Web;
 
 /// What an SSH server offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,8 +104,15 @@ pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<(Socket, SocketAddr)> 
     Ok((socket, bound))
 }
 
+/// What is behind a port.
+#[derive(Clone)]
+pub(crate) enum Service {
+    Ssh(Arc<Config>),
+    Web(Arc<Web>),
+}
+
 /// Serves until the double ends. While the device is away the port is kept, but closed.
-pub(crate) async fn serve(device: Arc<Device>, socket: Socket, config: Arc<Config>) -> anyhow::Result<()> {
+pub(crate) async fn serve(device: Arc<Device>, socket: Socket, service: Service) -> anyhow::Result<()> {
     let address = socket.local_addr()?.as_socket().context("no address of the internet")?;
     let mut net = device.net.subscribe();
     let mut held = Some(socket);
@@ -113,6 +121,9 @@ pub(crate) async fn serve(device: Arc<Device>, socket: Socket, config: Arc<Confi
         match now {
             Net::Gone => return Ok(()),
             Net::Down => {
+                if let Service::Web(web) = &service {
+                    web.forget();
+                }
                 if held.is_none() {
                     held = Some(bind(address)?.0);
                 }
@@ -127,9 +138,9 @@ pub(crate) async fn serve(device: Arc<Device>, socket: Socket, config: Arc<Confi
                 };
                 socket.listen(BACKLOG)?;
                 let listener = TcpListener::from_std(socket.into())?;
-                device.listening.send_replace(true);
-                accept(&device, &listener, &config, &mut net).await;
-                device.listening.send_replace(false);
+                device.listening.send_modify(|open| *open += 1);
+                accept(&device, &listener, &service, &mut net).await;
+                device.listening.send_modify(|open| *open -= 1);
             }
         }
     }
@@ -138,7 +149,7 @@ pub(crate) async fn serve(device: Arc<Device>, socket: Socket, config: Arc<Confi
 async fn accept(
     device: &Arc<Device>,
     listener: &TcpListener,
-    config: &Arc<Config>,
+    service: &Service,
     net: &mut tokio::sync::watch::Receiver<Net>,
 ) {
     loop {
@@ -146,7 +157,7 @@ async fn accept(
             _ = net.changed() => return,
             accepted = listener.accept() => {
                 if let Ok((stream, _)) = accepted {
-                    tokio::spawn(connection(Arc::clone(device), stream, Arc::clone(config)));
+                    tokio::spawn(connection(Arc::clone(device), stream, service.clone()));
                 }
             }
         }
@@ -154,19 +165,25 @@ async fn accept(
 }
 
 /// The library reads from a pipe, so that the connection itself can be cut at any time.
-async fn connection(device: Arc<Device>, mut stream: TcpStream, config: Arc<Config>) {
+async fn connection(device: Arc<Device>, mut stream: TcpStream, service: Service) {
     let mut net = device.net.subscribe();
     if *net.borrow_and_update() != Net::Up {
         return;
     }
     let born = device.lock().cut;
     let (mut ours, theirs) = tokio::io::duplex(64 * 1024);
-    let handler =
-        Connection { device: Arc::clone(&device), user: None, sizes: HashMap::new(), open: HashMap::new() };
+    let owner = Arc::clone(&device);
     tokio::spawn(async move {
         // Connections that a client or a test breaks are none of the double's business.
-        if let Ok(session) = run_stream(config, theirs, handler).await {
-            drop(session.await);
+        match service {
+            Service::Ssh(config) => {
+                let (sizes, open) = (HashMap::new(), HashMap::new());
+                let handler = Connection { device: owner, user: None, sizes, open };
+                if let Ok(session) = run_stream(config, theirs, handler).await {
+                    drop(session.await);
+                }
+            }
+            Service::Web(web) => drop(web.serve(theirs).await),
         }
     });
     let watched = Arc::clone(&device);

@@ -239,24 +239,7 @@ impl Session {
 
     /// What forbids every update, before anything is fetched.
     pub(crate) fn gate(&self) -> Result<(), Trouble> {
-        let mut state = self.device.lock();
-        if state.settings.role != "admin" {
-            return Err(Trouble::Privilege);
-        }
-        if state.is_busy() {
-            return Err(Trouble::Busy);
-        }
-        let mode = state.faults.take(|fault| match fault {
-            Fault::Mode { mode } => Some(mode.clone()),
-            _ => None,
-        });
-        if let Some(mode) = mode {
-            return Err(Trouble::Mode(mode));
-        }
-        if state.faults.has(&Fault::PartnerUnhealthy) {
-            return Err(Trouble::Partner);
-        }
-        Ok(())
+        self.device.gate()
     }
 
     /// Fetches an image and checks it against the part that gets it.
@@ -274,23 +257,8 @@ impl Session {
 
     /// Checks an image that is here.
     pub(crate) fn check(&self, file: &[u8], part: &str) -> Result<Header, Trouble> {
-        let mut state = self.device.lock();
-        if state.faults.has(&Fault::NoRoom) || file.len() > state.settings.room_bytes {
-            return Err(Trouble::NoRoom);
-        }
-        let header = Header::of_file(file).map_err(|_| Trouble::NotAnImage)?;
-        let model = &self.device.model;
-        let fits = header.models.is_empty() || header.models.contains(model);
-        if header.product != self.device.product.image_product(part) || !fits {
-            return Err(Trouble::WrongModel);
-        }
-        if header.bad_signature {
-            return Err(Trouble::Signature);
-        }
-        if !header.from.is_empty() && !header.from.contains(&state.version(part)) {
-            return Err(Trouble::StepMissing(header.from.join(", ")));
-        }
-        Ok(header)
+        self.device.room(file)?;
+        self.device.check(file, part)
     }
 
     /// Begins to write; the progress is the device's, whether this session lives or not.

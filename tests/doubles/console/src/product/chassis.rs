@@ -12,7 +12,7 @@ fn numbers(version: &str) -> Vec<u64> {
 }
 
 /// Whether the new version is older than the one that runs.
-pub(super) fn is_downgrade(new: &str, runs: &str) -> bool {
+pub(crate) fn is_downgrade(new: &str, runs: &str) -> bool {
     numbers(new) < numbers(runs)
 }
 

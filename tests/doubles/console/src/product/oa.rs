@@ -11,6 +11,7 @@
 
 use super::chassis::{is_downgrade, sure, url, words_of};
 use super::{Product, Profile};
+use crate::device::Device;
 use crate::fault::Fault;
 use crate::job::Restart;
 use crate::session::{Draw, Next, Session};
@@ -45,7 +46,14 @@ pub(super) fn welcome(session: &Session) -> String {
     )
 }
 
-const fn active(bay: u8) -> &'static str {
+/// The modules that take an image: the active one, and the standby unless it refuses.
+pub(crate) fn takers(device: &Device) -> Vec<&'static str> {
+    let refuses = device.has(&Fault::StandbyRefuses);
+    let state = device.lock();
+    if state.settings.standby && !refuses { vec!["oa-1", "oa-2"] } else { vec![active(state.active)] }
+}
+
+pub(crate) const fn active(bay: u8) -> &'static str {
     if bay == 1 { "oa-1" } else { "oa-2" }
 }
 
@@ -113,7 +121,7 @@ async fn told(outcome: Result<(), Trouble>, session: &mut Session) -> Result<Nex
 
 fn mode_word(session: &Session) -> String {
     let mode = session.device.lock().settings.mode.clone();
-    if mode == "FIPS" { "ON".to_owned() } else { "OFF".to_owned() }
+    if mode == "FIPS" { "On".to_owned() } else { "Off".to_owned() }
 }
 
 /// The bays that a command means.
@@ -222,16 +230,15 @@ async fn update(session: &mut Session, remote: &crate::fetch::Remote) -> Result<
     if !sure(session, question).await? || !session.second_prompt().await? {
         return Ok(Err(Trouble::Declined));
     }
-    let refuses = settings.standby && session.device.has(&Fault::StandbyRefuses);
-    let parts: &[&str] = if settings.standby && !refuses { &["oa-1", "oa-2"] } else { &[own] };
-    if refuses {
+    let parts = takers(&session.device);
+    if settings.standby && parts.len() == 1 {
         session
             .terminal
             .write("\nThe Standby Onboard Administrator does not respond and is not updated.\n")
             .await?;
     }
     session.terminal.write("\nFlashing Active Onboard Administrator: ").await?;
-    session.begin(parts, header, Restart::Device, false);
+    session.begin(&parts, header, Restart::Device, false);
     if let Err(trouble) = session.watch(Draw::Percent).await? {
         return Ok(Err(trouble));
     }

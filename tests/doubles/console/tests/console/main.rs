@@ -8,6 +8,7 @@ mod lines;
 mod person;
 mod products;
 mod shelf;
+mod web;
 
 use farrier_console_double::image::Header;
 use farrier_console_double::{Config, Double, Product, Settings};

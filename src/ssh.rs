@@ -12,6 +12,7 @@ pub mod dial;
 pub mod exec;
 mod greeting;
 pub mod hostkey;
+mod shell;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -20,3 +21,4 @@ pub use connect::Connection;
 pub use dial::{Family, Target};
 pub use exec::{Output, Running};
 pub use hostkey::{HostKeys, KeyCheck};
+pub use shell::{Shell, TERM, Terminal};

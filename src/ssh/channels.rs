@@ -26,8 +26,8 @@ impl Connection {
     ///
     /// # Errors
     /// `SshSessionRefused` if the server grants no sessions at all, `CommandTimedOut` if the only session
-    /// that it grants is held by a command that does not end, `ConnectionLost` also if the server does not
-    /// answer, or lacks the resources for a channel.
+    /// that it grants is held by a command that does not end, `SessionLimitReached` if the server lacks the
+    /// resources for a channel, `ConnectionLost` also if the server does not answer.
     pub(super) async fn open(&self) -> Result<Channel<Msg>, Failure> {
         self.open_within(CLOSE_LIMIT, ANSWER_LIMIT).await
     }
@@ -98,9 +98,9 @@ impl Connection {
     fn refused(&self, why: &ChannelOpenFailure) -> Failure {
         if matches!(why, ChannelOpenFailure::ResourceShortage) {
             return Failure::new(
-                Reason::ConnectionLost,
+                Reason::SessionLimitReached,
                 format!(
-                    "the SSH server of {} has no resources for a session at present (resource shortage); look at the memory and the processes of the machine",
+                    "the SSH server of {} has no resources for a session at present (resource shortage); close other sessions on it, and look at its memory and processes",
                     self.node
                 ),
             );

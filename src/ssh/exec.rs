@@ -22,7 +22,7 @@ const OUTPUT_LIMIT: usize = 256 * 1024;
 /// How many bytes are sent at once. russh encrypts all that is in its queue, which is ten pieces long, into one
 /// buffer, and keeps that buffer until the connection ends: with its own pieces of 32 KiB, each connection held
 /// 0.5 MiB (measured with heaptrack, russh 0.65).
-const PIECE: usize = 8 * 1024;
+pub(super) const PIECE: usize = 8 * 1024;
 
 /// Timeout for the end of a command that was killed.
 const KILL_LIMIT: Duration = Duration::from_secs(2);

@@ -8,8 +8,9 @@ use super::channel_count::Count;
 use super::client::Client;
 use super::connect::{Connection, connect};
 use super::dial::{Family, Target};
-use super::exec::Terminal;
+use super::exec::Terminal as HasTerminal;
 use super::hostkey::HostKeys;
+use super::shell::{Shell, TERM, Terminal};
 use crate::failure::Failure;
 use bytes::Bytes;
 use farrier_update::Reason;
@@ -43,12 +44,33 @@ struct Server {
     terminals: bool,
     /// How many sessions are closed without an answer to their command.
     closes: usize,
+    shell: AtShell,
+    /// How many bytes may be sent to it before it allows more.
+    window: u32,
+}
+
+/// What a server does when a shell is requested.
+#[derive(Clone, Copy)]
+enum AtShell {
+    Echoes,
+    SaysNothing,
+    Refuses,
 }
 
 impl Server {
     fn with_sessions(sessions: usize) -> Self {
         let (refusal, unanswered) = (Some(ChannelOpenFailure::ConnectFailed), Vec::new());
-        Self { sessions, refusal, unanswered, open: 0, frees_late: false, terminals: true, closes: 0 }
+        Self {
+            sessions,
+            refusal,
+            unanswered,
+            open: 0,
+            frees_late: false,
+            terminals: true,
+            closes: 0,
+            shell: AtShell::Echoes,
+            window: 1 << 21,
+        }
     }
 
     fn end(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), russh::Error> {
@@ -125,6 +147,31 @@ impl Handler for Server {
         }
     }
 
+    /// Echoes what is typed, `exit` excepted.
+    async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
+        match self.shell {
+            AtShell::Echoes => {
+                session.channel_success(channel)?;
+                session.data(channel, Bytes::from_static(b"Welcome\r\n> "))
+            }
+            AtShell::SaysNothing => session.close(channel),
+            AtShell::Refuses => session.channel_failure(channel),
+        }
+    }
+
+    async fn data(
+        &mut self,
+        channel: ChannelId,
+        data: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        match data {
+            b"exit\r" => self.end(channel, session),
+            b"drop\r" => Err(russh::Error::HUP),
+            _ => session.data(channel, Bytes::copy_from_slice(data)),
+        }
+    }
+
     async fn channel_eof(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
         self.end(channel, session)
     }
@@ -154,7 +201,7 @@ fn server_config() -> russh::server::Config {
 
 /// Returns an authenticated connection to this server.
 async fn connected(server: Server) -> Connection {
-    let config = server_config();
+    let config = russh::server::Config { window_size: server.window, ..server_config() };
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     tokio::spawn(async move { run_stream(Arc::new(config), theirs, server).await?.await });
     let (counter, channels) = watch::channel(Count::default());
@@ -179,7 +226,7 @@ async fn one_session_at_a_time_is_enough() {
         assert_eq!(run(&connection, "ends").await.unwrap(), "done");
     }
     // The server still holds the first session when the next one is requested.
-    let first = connection.start("reads", Terminal::No).await.unwrap();
+    let first = connection.start("reads", HasTerminal::No).await.unwrap();
     let next = run(&connection, "ends");
     let (next, ()) = tokio::join!(next, async { drop(first) });
     assert_eq!(next.unwrap(), "done");
@@ -238,7 +285,7 @@ async fn a_refused_command_is_told_apart_where_its_channel_is_wanted() {
 #[tokio::test]
 async fn waiting_for_a_session_that_does_not_end_times_out() {
     let connection = connected(Server::with_sessions(1)).await;
-    let held = connection.start("reads", Terminal::No).await.unwrap();
+    let held = connection.start("reads", HasTerminal::No).await.unwrap();
     let failure = connection.open_within(SHORT, TEST_TIMEOUT).await.unwrap_err();
     assert_eq!(failure.reason, Reason::CommandTimedOut, "{failure}");
     drop(held);
@@ -278,7 +325,7 @@ async fn a_command_that_ends_without_reading_its_input_is_done() {
 async fn a_refused_terminal_is_known_and_the_command_runs() {
     for terminals in [true, false] {
         let connection = connected(Server { terminals, ..Server::with_sessions(1) }).await;
-        let mut running = connection.start("ends", Terminal::Yes).await.unwrap();
+        let mut running = connection.start("ends", HasTerminal::Yes).await.unwrap();
         let output = running.finish().await.unwrap();
         assert_eq!((output.no_terminal, output.stdout.as_str()), (!terminals, "done"));
     }
@@ -293,7 +340,7 @@ async fn a_lost_connection_is_reported_as_lost() {
     let failure = run(&connection, "ends").await.unwrap_err();
     assert_eq!(failure.reason, Reason::ConnectionLost, "{failure}");
     let connection = connected(Server::with_sessions(1)).await;
-    let mut running = connection.start("hangup", Terminal::No).await.unwrap();
+    let mut running = connection.start("hangup", HasTerminal::No).await.unwrap();
     let failure = running.read_until(|_| false).await.unwrap_err();
     assert_eq!(failure.reason, Reason::ConnectionLost, "{failure}");
 }
@@ -303,7 +350,7 @@ async fn a_lost_connection_is_reported_as_lost() {
 async fn a_started_command_that_hangs_is_not_a_lost_connection() {
     for (command, reason) in [("reads", Reason::CommandTimedOut), ("unanswered", Reason::ConnectionLost)] {
         let connection = connected(Server::with_sessions(1)).await;
-        let mut running = connection.start(command, Terminal::No).await.unwrap();
+        let mut running = connection.start(command, HasTerminal::No).await.unwrap();
         tokio::time::timeout(SHORT, running.read_until(|_| false)).await.unwrap_err();
         assert_eq!(running.timed_out(SHORT).reason, reason, "{command}");
     }
@@ -332,5 +379,52 @@ async fn a_server_that_closes_before_the_handshake_is_classified_by_its_greeting
         let failure = connect(&target, &HostKeys::default(), &credentials, |_| ()).await.err().unwrap();
         assert_eq!(failure.reason, reason, "{failure}");
         assert!(failure.message.contains(words), "{failure}");
+    }
+}
+
+const TERMINAL: Terminal<'_> = Terminal { name: TERM, columns: 200, rows: 50 };
+
+/// Reads until a text was printed, or the session ends.
+async fn printed(shell: &mut Shell, text: &str) -> Result<String, Failure> {
+    let mut all = String::new();
+    while !all.contains(text)
+        && let Some(bytes) = tokio::time::timeout(TEST_TIMEOUT, shell.read()).await.unwrap()?
+    {
+        all.push_str(std::str::from_utf8(&bytes).unwrap());
+    }
+    Ok(all)
+}
+
+/// Otherwise a device with a command line could not be worked, or its end would be waited for.
+#[tokio::test]
+async fn a_shell_takes_bytes_and_gives_bytes_until_it_ends() {
+    let connection = connected(Server { window: 1024, ..Server::with_sessions(1) }).await;
+    let mut shell = connection.shell(&TERMINAL).await.unwrap();
+    assert_eq!(printed(&mut shell, "> ").await.unwrap(), "Welcome\r\n> ");
+    // More pieces than are kept for a reader: the connection stands still until the echo is read.
+    let much = "0123456789abcde\n".repeat(12 << 10);
+    shell.write(Bytes::from(much.clone())).await.unwrap();
+    shell.write(Bytes::from_static(b"exit\r")).await.unwrap();
+    assert_eq!(printed(&mut shell, "\0").await.unwrap(), much + "done");
+    assert_eq!(shell.read().await.unwrap(), None, "it is over");
+    let failure = shell.write(Bytes::from_static(b"x")).await.err().map(|failure| failure.reason);
+    assert_eq!(failure, Some(Reason::ConnectionLost));
+    // The only session of the server is free again.
+    let mut shell = connection.shell(&TERMINAL).await.unwrap();
+    printed(&mut shell, "> ").await.unwrap();
+    shell.write(Bytes::from_static(b"drop\r")).await.unwrap();
+    assert_eq!(printed(&mut shell, "\0").await.unwrap_err().reason, Reason::ConnectionLost);
+}
+
+/// Otherwise a device without a free session would count as lost, or as one without a command line.
+#[tokio::test]
+async fn a_shell_that_is_not_granted_says_why() {
+    for (server, reason) in [
+        (Server { shell: AtShell::SaysNothing, ..Server::with_sessions(1) }, Reason::SessionLimitReached),
+        (Server { shell: AtShell::Refuses, ..Server::with_sessions(1) }, Reason::SshCommandRefused),
+        (Server { terminals: false, ..Server::with_sessions(1) }, Reason::SshTerminalRefused),
+    ] {
+        let mut shell = connected(server).await.shell(&TERMINAL).await.unwrap();
+        assert_eq!(printed(&mut shell, "> ").await.unwrap_err().reason, reason);
     }
 }

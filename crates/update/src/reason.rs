@@ -117,8 +117,7 @@ reasons! {
     /// The machine demands a new password before anything else. Set one on the machine, then store it in the
     /// Secret.
     PasswordChangeRequired: Permanent,
-    /// The device has no session left. Close sessions on the device, or wait until they expire; Farrier tries
-    /// again.
+    /// The machine has no session left. Close sessions on it, or wait until they expire; Farrier tries again.
     SessionLimitReached: Transient,
     /// The machine refused the login for another reason; the message quotes the machine's answer.
     AuthenticationFailed: Permanent,

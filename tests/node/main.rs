@@ -1,5 +1,5 @@
 //! Tests of the chart on a real node: pods with the rights and policies that the chart installs,
-//! machines outside the cluster. `hack/test node` runs all of them; one test:
+//! machines outside the cluster. `hack/test node` runs all of them but those in modules `long`, which `hack/test node-long` runs; one test:
 //!
 //! ```text
 //! hack/node run -- bash -c 'hack/node load target/image-dev && cargo test -p farrier --test node -- NAME'

@@ -208,14 +208,6 @@ async fn row(site: &Site, release: &Release<'_>, channel: Channel, exposure: Exp
     release.uninstall().await.expect("an uninstallation");
 }
 
-/// Machines that are reached only through SSH need no listener, and get none.
-#[test]
-fn session() {
-    on_node("session", async |site, release| {
-        row(site, release, Channel::Session, Exposure::HostPort).await;
-    });
-}
-
 /// The default return path must work in a cluster, must admit no other host, and must be closed
 /// afterwards.
 #[test]
@@ -233,10 +225,23 @@ fn callback_by_node_ports() {
     });
 }
 
-/// A cluster whose nodes cannot be reached needs a load balancer for its return path.
-#[test]
-fn callback_by_a_load_balancer() {
-    on_node("balancer", async |site, release| {
-        row(site, release, Channel::Callback, Exposure::LoadBalancer).await;
-    });
+/// With `--long`.
+mod long {
+    use super::*;
+
+    /// Machines that are reached only through SSH need no listener, and get none.
+    #[test]
+    fn session() {
+        on_node("session", async |site, release| {
+            row(site, release, Channel::Session, Exposure::HostPort).await;
+        });
+    }
+
+    /// A cluster whose nodes cannot be reached needs a load balancer for its return path.
+    #[test]
+    fn callback_by_a_load_balancer() {
+        on_node("balancer", async |site, release| {
+            row(site, release, Channel::Callback, Exposure::LoadBalancer).await;
+        });
+    }
 }

@@ -189,28 +189,33 @@ async fn evictions(release: &Release<'_>) {
     }
 }
 
-/// An upgrade, or maintenance of the cluster's own nodes, must not disturb runs in progress.
-#[test]
-fn a_run_continues_while_all_pods_are_replaced_by_an_upgrade_and_by_a_drain() {
-    on_node("replaced", async |site, release| {
-        site.baseline("slow", &[site.held()]).await;
-        let chart = Release::chart();
-        let install = release.install(&chart, &THREE);
-        let (machines, ()) = join(six(site, "port"), install).await;
-        let before = traces(site, release, &machines).await;
-        let run = calling(site, "port", "NodePort").await;
-        let meanwhile = async {
-            all_at_work(&[(&run, &machines)]).await;
-            // A changed value in the pods' environment causes new pods.
-            let changed = ["operator.engineLeaseSeconds=800"];
-            release.upgrade(&Release::chart(), &[&THREE[..], &changed].concat()).await;
-            evictions(release).await;
-            release_steps(&machines).await;
-        };
-        watched(&run, MAX_CONCURRENT, meanwhile).await;
-        went_well(&run, &machines).await;
-        release.is_rolled_out().await;
-        is_as_before(&before, site, release, &machines, "after the run").await;
-        release.uninstall().await.expect("an uninstallation");
-    });
+/// With `--long`.
+mod long {
+    use super::*;
+
+    /// An upgrade, or maintenance of the cluster's own nodes, must not disturb runs in progress.
+    #[test]
+    fn a_run_continues_while_all_pods_are_replaced_by_an_upgrade_and_by_a_drain() {
+        on_node("replaced", async |site, release| {
+            site.baseline("slow", &[site.held()]).await;
+            let chart = Release::chart();
+            let install = release.install(&chart, &THREE);
+            let (machines, ()) = join(six(site, "port"), install).await;
+            let before = traces(site, release, &machines).await;
+            let run = calling(site, "port", "NodePort").await;
+            let meanwhile = async {
+                all_at_work(&[(&run, &machines)]).await;
+                // A changed value in the pods' environment causes new pods.
+                let changed = ["operator.engineLeaseSeconds=800"];
+                release.upgrade(&Release::chart(), &[&THREE[..], &changed].concat()).await;
+                evictions(release).await;
+                release_steps(&machines).await;
+            };
+            watched(&run, MAX_CONCURRENT, meanwhile).await;
+            went_well(&run, &machines).await;
+            release.is_rolled_out().await;
+            is_as_before(&before, site, release, &machines, "after the run").await;
+            release.uninstall().await.expect("an uninstallation");
+        });
+    }
 }

@@ -42,21 +42,27 @@ fn a_run_succeeds_with_the_charts_rights_in_a_restricted_namespace() {
     });
 }
 
-/// The `ClusterRole` for all namespaces is written separately from the Roles for one, and may lack a
-/// rule.
-#[test]
-fn a_run_succeeds_with_the_rights_for_all_namespaces() {
-    on_node("wide", async |site, release| {
-        site.machine("a").up().await;
-        release.install(&Release::chart(), &["hostPorts.enabled=false", "watchNamespaces=null"]).await;
-        site.baseline("spring", &[bmc_tool("2.0")]).await;
-        let run = site.run("r1", to("spring")).await;
-        let ended = run.succeeds().await;
-        assert_eq!(ended.reason("Succeeded"), "AllSucceeded");
-        logged(site, "r1-a").await;
-        let log = release.log().await;
-        let own = |line: &&str| line.contains(&site.name) && REFUSALS.iter().any(|word| line.contains(word));
-        let refused: Vec<&str> = log.lines().filter(own).collect();
-        assert!(refused.is_empty(), "the operator was refused: {refused:#?}");
-    });
+/// With `--long`.
+mod long {
+    use super::*;
+
+    /// The `ClusterRole` for all namespaces is written separately from the Roles for one, and may lack a
+    /// rule.
+    #[test]
+    fn a_run_succeeds_with_the_rights_for_all_namespaces() {
+        on_node("wide", async |site, release| {
+            site.machine("a").up().await;
+            release.install(&Release::chart(), &["hostPorts.enabled=false", "watchNamespaces=null"]).await;
+            site.baseline("spring", &[bmc_tool("2.0")]).await;
+            let run = site.run("r1", to("spring")).await;
+            let ended = run.succeeds().await;
+            assert_eq!(ended.reason("Succeeded"), "AllSucceeded");
+            logged(site, "r1-a").await;
+            let log = release.log().await;
+            let own =
+                |line: &&str| line.contains(&site.name) && REFUSALS.iter().any(|word| line.contains(word));
+            let refused: Vec<&str> = log.lines().filter(own).collect();
+            assert!(refused.is_empty(), "the operator was refused: {refused:#?}");
+        });
+    }
 }

@@ -6,6 +6,7 @@
 pub mod console;
 pub mod device;
 pub mod engine;
+mod https;
 mod keys;
 pub mod linux;
 mod node;

@@ -10,11 +10,8 @@
 
 mod answer;
 mod client;
-mod connection;
-mod content;
 mod credentials;
 mod device;
-mod endpoint;
 mod inventory;
 mod link;
 mod message;
@@ -29,9 +26,7 @@ mod words;
 
 pub use answer::Answer;
 pub use client::Client;
-pub use content::{Content, FileContent};
 pub use credentials::{Credential, Credentials};
-pub use endpoint::Endpoint;
 pub use inventory::{
     Bundle, Entry, Inventory, Manager, Note, Repository, SimpleUpdate, System, UpdateService, Ways,
 };
@@ -44,6 +39,7 @@ pub use session::Session;
 pub use trouble::{Kind, Refusal, Trouble};
 
 use super::device::DeviceDriver;
+pub use super::https::{Content, Endpoint, FileContent};
 use super::{Abilities, Class, CleansUp, Driver, Keys, Node};
 use crate::failure::Failure;
 use device::Device;

@@ -6,14 +6,12 @@
 //! and the caller must know whether a request was sent at all.
 
 use super::answer::{self, Answer};
-use super::connection::Connection;
-use super::content::{Body, Content};
 use super::credentials::Credential;
-use super::endpoint::Endpoint;
 use super::link::Link;
 use super::request::Request;
 use super::retry_after::RetryAfter;
 use super::trouble::{Kind, Trouble};
+use crate::drivers::https::{Body, Connection, Endpoint, STALLED, stalled};
 use crate::failure::{Failure, chain};
 use crate::tls::{Fingerprint, HandshakeProblem, TrustedBy, Verifier, client_config};
 use farrier_update::Reason;
@@ -22,31 +20,11 @@ use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderVa
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio_rustls::TlsConnector;
-
-/// A device that takes no byte of an upload for this long has stopped reading. Web servers give up such a connection
-/// themselves after one or two minutes.
-const STALLED: Duration = Duration::from_mins(2);
 
 /// Maximum number of redirects of one request. iLO answers a path without the slash at its end with one.
 const REDIRECTS: usize = 3;
-
-/// Returns when a device has taken nothing of a file for too long.
-async fn stalled(content: &Content) {
-    let mut last = None;
-    loop {
-        // sleep: progress is looked at now and then.
-        tokio::time::sleep(STALLED).await;
-        match content.progress() {
-            Some((sent, size)) if sent < size && last == Some(sent) => return,
-            // All of it was sent: the answer may take long.
-            Some((sent, size)) if sent >= size => std::future::pending::<()>().await,
-            Some((sent, _)) => last = Some(sent),
-            None => std::future::pending::<()>().await,
-        }
-    }
-}
 
 /// How far a request is.
 struct Sending<'a> {
@@ -221,7 +199,7 @@ impl Client {
     }
 
     async fn open(&self) -> Result<Connection, Kind> {
-        let connection = Connection::open(&self.endpoint, &self.connector).await?;
+        let connection = Connection::open(&self.endpoint, &self.connector).await.map_err(Kind::from)?;
         *self.address.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.address.clone());
         Ok(connection)
     }

@@ -1,7 +1,7 @@
 //! Requests to a device.
 
-use super::content::{Content, FileContent};
 use super::link::Link;
+use crate::drivers::https::{Content, FileContent};
 use hyper::Method;
 use serde_json::Value;
 use std::time::Duration;

@@ -3,15 +3,12 @@
 use super::link::NotALink;
 use super::message::Messages;
 use super::words::Meaning;
+use crate::drivers::https::{NotOpen, handshake_reason, handshake_words};
 use crate::failure::Failure;
-use crate::tls::{CertificateProblem, HandshakeProblem, TrustFields};
+use crate::tls::HandshakeProblem;
 use farrier_update::Reason;
 use std::fmt;
 use std::time::Duration;
-
-/// The fields in which users specify the trust in a device.
-const FIELDS: TrustFields =
-    TrustFields { certificates: "ca.crt of spec.tls.caRef", fingerprints: "spec.tls.fingerprints" };
 
 /// A request without a usable answer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -112,6 +109,17 @@ impl Trouble {
     }
 }
 
+impl From<NotOpen> for Kind {
+    fn from(not_open: NotOpen) -> Self {
+        match not_open {
+            NotOpen::Unreachable(failure) => Self::Unreachable(failure),
+            NotOpen::Handshake(problem) => Self::Handshake(problem),
+            NotOpen::TimedOut(limit) => Self::TimedOut { begun: false, limit },
+            NotOpen::Failed(cause) => Self::Lost { begun: false, cause },
+        }
+    }
+}
+
 impl From<Trouble> for Failure {
     fn from(trouble: Trouble) -> Self {
         Self::new(trouble.kind.reason(), trouble.to_string())
@@ -137,7 +145,7 @@ impl Kind {
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Unreachable(failure) | Self::SignIn(failure) => failure.reason,
-            Self::Handshake(problem) => handshake_reason(problem),
+            Self::Handshake(problem) => handshake_reason(problem).unwrap_or(Reason::NotARedfishService),
             Self::Lost { .. } => Reason::ConnectionLost,
             Self::TimedOut { .. } => Reason::ConnectionTimedOut,
             Self::Unreadable(_) | Self::Elsewhere(_) => Reason::DeviceAnswerInvalid,
@@ -148,9 +156,7 @@ impl Kind {
     fn words(&self, node: &str, asked: &str) -> String {
         match self {
             Self::Unreachable(failure) | Self::SignIn(failure) => failure.message.clone(),
-            Self::Handshake(problem) => {
-                format!("there is no trusted connection to {node}: {problem}; {}", problem.next_step(FIELDS))
-            }
+            Self::Handshake(problem) => handshake_words(node, problem),
             Self::Lost { cause, .. } => format!(
                 "{node} ended the connection before it had answered {asked} ({cause}); check that the device is healthy"
             ),
@@ -169,25 +175,6 @@ impl Kind {
             }
         }
     }
-}
-
-fn handshake_reason(problem: &HandshakeProblem) -> Reason {
-    match problem {
-        HandshakeProblem::Untrusted(rejected) if is_change(&rejected.problem) => Reason::CertificateChanged,
-        HandshakeProblem::Untrusted(_) | HandshakeProblem::Unproven(_) => Reason::CertificateUntrusted,
-        HandshakeProblem::NotTls => Reason::NotARedfishService,
-        HandshakeProblem::OldVersion
-        | HandshakeProblem::NothingInCommon
-        | HandshakeProblem::WantsClientCertificate => Reason::TlsNegotiationFailed,
-        HandshakeProblem::Refused | HandshakeProblem::UnknownName | HandshakeProblem::Other(_) => {
-            Reason::ConnectionClosed
-        }
-    }
-}
-
-/// Reports whether another certificate is known for this device.
-fn is_change(problem: &CertificateProblem) -> bool {
-    matches!(problem, CertificateProblem::NotPinned { .. } | CertificateProblem::SelfSigned { another: true })
 }
 
 impl Refusal {

@@ -1,7 +1,7 @@
 //! Parts of the contents of requests.
 
-use super::super::content::FormFile;
 use crate::drivers::device::Image;
+use crate::drivers::https::FormFile;
 use serde_json::Value;
 use std::ops::Range;
 

@@ -1,6 +1,5 @@
 //! Requests that hand an image over, install it, or take it back.
 
-use super::super::content::{Field, FileContent};
 use super::super::inventory::Reset;
 use super::super::{Answer as Reply, Link, Request, Trouble as Refused};
 use super::body::{file, object};
@@ -11,6 +10,7 @@ use super::{Device, preparations, signed_out, trouble};
 use crate::attempt::logbook::Intended;
 use crate::attempt::{Offer, Scheme};
 use crate::drivers::device::{Image, Trouble};
+use crate::drivers::https::{Field, FileContent};
 use crate::failure::Failure;
 use farrier_update::device::{Action, Answer, Ending, Intent, Part, Ticket, Verb};
 use farrier_update::{Reason, plan};

@@ -1,6 +1,5 @@
 //! The upload of an image into the repository of an iLO.
 
-use super::super::content::{Field, FileContent};
 use super::super::words::report;
 use super::super::{Link, Request, Session};
 use super::body::{file, object};
@@ -8,6 +7,7 @@ use super::refused::{Answered, refused};
 use super::{Device, trouble};
 use crate::attempt::logbook::Intended;
 use crate::drivers::device::{Image, Trouble};
+use crate::drivers::https::{Field, FileContent};
 use crate::failure::Failure;
 use farrier_update::Reason;
 use farrier_update::device::{Answer, Progress};

@@ -1,4 +1,4 @@
-//! The content of requests: JSON, or a file between the lines of a form.
+//! The content of requests: JSON, a text, or a file between the lines of a form.
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -11,14 +11,35 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, SeekFrom};
 use tokio_util::io::ReaderStream;
 
 /// Bytes that are read from a file at once.
 const CHUNK: usize = 64 * 1024;
 
+/// A device that takes no byte of an upload for this long has stopped reading. Web servers give up such a connection
+/// themselves after one or two minutes.
+pub(in crate::drivers) const STALLED: Duration = Duration::from_mins(2);
+
+/// Returns when a device has taken nothing of a file for too long.
+pub(in crate::drivers) async fn stalled(content: &Content) {
+    let mut last = None;
+    loop {
+        // sleep: progress is looked at now and then.
+        tokio::time::sleep(STALLED).await;
+        match content.progress() {
+            Some((sent, size)) if sent < size && last == Some(sent) => return,
+            // All of it was sent: the answer may take long.
+            Some((sent, size)) if sent >= size => std::future::pending::<()>().await,
+            Some((sent, _)) => last = Some(sent),
+            None => std::future::pending::<()>().await,
+        }
+    }
+}
+
 /// The body of a request.
-pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+pub(in crate::drivers) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// The content of a request.
 #[derive(Debug, Clone)]
@@ -27,6 +48,8 @@ pub enum Content {
     Nothing,
     /// JSON.
     Json(Value),
+    /// A text of a media type. It may have a password in it, and is never printed.
+    Text(Text),
     /// A file.
     File(FileContent),
 }
@@ -50,23 +73,43 @@ pub struct FileContent {
 
 /// One field of a form.
 #[derive(Debug)]
-pub(super) struct Field<'a> {
-    pub(super) name: &'a str,
+pub(in crate::drivers) struct Field<'a> {
+    /// Its name.
+    pub(in crate::drivers) name: &'a str,
     /// Name of the file whose content it is.
-    pub(super) file: Option<&'a str>,
-    pub(super) media_type: Option<&'a str>,
-    pub(super) value: &'a [u8],
+    pub(in crate::drivers) file: Option<&'a str>,
+    /// The media type of its content.
+    pub(in crate::drivers) media_type: Option<&'a str>,
+    /// Its content.
+    pub(in crate::drivers) value: &'a [u8],
 }
 
 /// The file of a form.
 #[derive(Debug)]
-pub(super) struct FormFile<'a> {
+pub(in crate::drivers) struct FormFile<'a> {
     /// Name of the field.
-    pub(super) field: &'a str,
+    pub(in crate::drivers) field: &'a str,
     /// Name of the file, for the device.
-    pub(super) name: &'a str,
-    pub(super) path: &'a Path,
-    pub(super) section: Range<u64>,
+    pub(in crate::drivers) name: &'a str,
+    /// The file.
+    pub(in crate::drivers) path: &'a Path,
+    /// The section of it that is sent, in bytes.
+    pub(in crate::drivers) section: Range<u64>,
+}
+
+/// A text of a media type.
+#[derive(Clone)]
+pub struct Text {
+    /// The media type.
+    pub media_type: String,
+    /// The text.
+    pub text: String,
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Text").field("media_type", &self.media_type).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for FileContent {
@@ -79,26 +122,27 @@ impl fmt::Debug for FileContent {
 
 impl Content {
     /// Returns the media type; `None` if there is no content.
-    pub(super) fn media_type(&self) -> Option<&str> {
+    pub(in crate::drivers) fn media_type(&self) -> Option<&str> {
         match self {
             Self::Nothing => None,
             Self::Json(_) => Some("application/json"),
+            Self::Text(text) => Some(&text.media_type),
             Self::File(file) => Some(&file.media_type),
         }
     }
 
     /// Returns the number of bytes of a content that is not in memory.
-    pub(super) fn length(&self) -> Option<u64> {
+    pub(in crate::drivers) fn length(&self) -> Option<u64> {
         match self {
-            Self::Nothing | Self::Json(_) => None,
+            Self::Nothing | Self::Json(_) | Self::Text(_) => None,
             Self::File(file) => Some(file.length()),
         }
     }
 
     /// Returns how many bytes of a file were read to be sent, and how many it has; `None` if there is no file.
-    pub(super) fn progress(&self) -> Option<(u64, u64)> {
+    pub(in crate::drivers) fn progress(&self) -> Option<(u64, u64)> {
         match self {
-            Self::Nothing | Self::Json(_) => None,
+            Self::Nothing | Self::Json(_) | Self::Text(_) => None,
             Self::File(file) => Some((file.sent.load(Ordering::Relaxed), file.size())),
         }
     }
@@ -107,11 +151,12 @@ impl Content {
     ///
     /// # Errors
     /// The file cannot be opened.
-    pub(super) async fn open(&self) -> io::Result<Body> {
+    pub(in crate::drivers) async fn open(&self) -> io::Result<Body> {
         let whole = |bytes: Bytes| Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
         match self {
             Self::Nothing => Ok(whole(Bytes::new())),
             Self::Json(value) => Ok(whole(value.to_string().into())),
+            Self::Text(text) => Ok(whole(text.text.clone().into())),
             Self::File(file) => file.open().await,
         }
     }
@@ -119,7 +164,7 @@ impl Content {
 
 impl FileContent {
     /// A file by itself.
-    pub(super) fn plain(path: &Path, size: u64) -> Self {
+    pub(in crate::drivers) fn plain(path: &Path, size: u64) -> Self {
         Self {
             media_type: "application/octet-stream".to_owned(),
             before: Bytes::new(),
@@ -132,7 +177,7 @@ impl FileContent {
 
     /// A form (`multipart/form-data`, RFC 7578) with a file as its last field. `boundary` must not occur in the
     /// fields or in the file.
-    pub(super) fn form(boundary: &str, fields: &[Field<'_>], file: FormFile<'_>) -> Self {
+    pub(in crate::drivers) fn form(boundary: &str, fields: &[Field<'_>], file: FormFile<'_>) -> Self {
         let mut before = Vec::new();
         for Field { name, file, media_type, value } in fields {
             let head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"");

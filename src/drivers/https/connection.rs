@@ -2,10 +2,10 @@
 
 use super::content::Body;
 use super::endpoint::Endpoint;
-use super::trouble::Kind;
-use crate::failure::chain;
+use crate::failure::{Failure, chain};
 use crate::ssh::dial::dial;
-use crate::tls::HandshakeProblem;
+use crate::tls::{CertificateProblem, HandshakeProblem, TrustFields};
+use farrier_update::Reason;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::HeaderValue;
 use hyper_util::rt::TokioIo;
@@ -25,16 +25,34 @@ const IDLE_LIMIT: Duration = Duration::from_secs(4);
 /// Buffer for the headers of an answer. hyper's least is 8 KiB; policies of content in web interfaces are long.
 const HEADERS_LIMIT: usize = 64 * 1024;
 
+/// The fields in which users specify the trust in a device.
+const FIELDS: TrustFields =
+    TrustFields { certificates: "ca.crt of spec.tls.caRef", fingerprints: "spec.tls.fingerprints" };
+
 /// What listens on the port, for messages.
 const SERVER: &str = "web server of the device";
 
+/// Why there is no connection. Nothing was sent.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::drivers) enum NotOpen {
+    /// No address was connected to.
+    Unreachable(Failure),
+    /// The TLS handshake failed.
+    Handshake(HandshakeProblem),
+    /// The TLS handshake took longer than this.
+    TimedOut(Duration),
+    /// Something else; the text says what.
+    Failed(String),
+}
+
 /// A connection that waits for a request.
-pub(super) struct Connection {
-    pub(super) sender: SendRequest<Body>,
+pub(in crate::drivers) struct Connection {
+    /// Takes requests.
+    pub(in crate::drivers) sender: SendRequest<Body>,
     /// The address that was connected to.
-    pub(super) address: String,
+    pub(in crate::drivers) address: String,
     /// The value of the header `Host`.
-    pub(super) host: HeaderValue,
+    pub(in crate::drivers) host: HeaderValue,
     used: Instant,
     /// Moves the bytes; ends with the connection.
     _driver: AbortOnDropHandle<()>,
@@ -43,22 +61,26 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects to the first address that answers. Only the name or address in the user's list is compared
     /// with the certificate.
-    pub(super) async fn open(endpoint: &Endpoint, connector: &TlsConnector) -> Result<Self, Kind> {
-        let dialled = dial(&endpoint.target, SERVER).await.map_err(Kind::Unreachable)?;
+    ///
+    /// # Errors
+    /// [`NotOpen`].
+    pub(in crate::drivers) async fn open(
+        endpoint: &Endpoint,
+        connector: &TlsConnector,
+    ) -> Result<Self, NotOpen> {
+        let dialled = dial(&endpoint.target, SERVER).await.map_err(NotOpen::Unreachable)?;
         let name = bare(&dialled.entry);
-        let server = ServerName::try_from(name.to_owned()).map_err(|error| Kind::Lost {
-            begun: false,
-            cause: format!("{name} is no name of a server: {error}"),
-        })?;
+        let server = ServerName::try_from(name.to_owned())
+            .map_err(|error| NotOpen::Failed(format!("{name} is no name of a server: {error}")))?;
         // Requests are small, and each waits for its answer.
         drop(dialled.stream.set_nodelay(true));
         let handshake = connector.connect(server, dialled.stream);
         let stream = match tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(refused(&error)),
-            Err(_) => return Err(Kind::TimedOut { begun: false, limit: HANDSHAKE_LIMIT }),
+            Err(_) => return Err(NotOpen::TimedOut(HANDSHAKE_LIMIT)),
         };
-        let lost = |error: hyper::Error| Kind::Lost { begun: false, cause: chain(&error) };
+        let lost = |error: hyper::Error| NotOpen::Failed(chain(&error));
         // Headers of old devices are not what the standard of today allows.
         let (sender, connection) = Builder::new()
             .allow_spaces_after_header_name_in_responses(true)
@@ -76,27 +98,55 @@ impl Connection {
         Ok(Self {
             sender,
             address: dialled.address,
-            host: host.map_err(|error| Kind::Lost { begun: false, cause: chain(&error) })?,
+            host: host.map_err(|error| NotOpen::Failed(chain(&error)))?,
             used: Instant::now(),
             _driver: AbortOnDropHandle::new(driver),
         })
     }
 
     /// Reports whether a request can be sent over it.
-    pub(super) fn is_fresh(&self) -> bool {
+    pub(in crate::drivers) fn is_fresh(&self) -> bool {
         self.used.elapsed() < IDLE_LIMIT && !self.sender.is_closed()
     }
 
     /// Notes the end of an exchange.
-    pub(super) fn touch(&mut self) {
+    pub(in crate::drivers) fn touch(&mut self) {
         self.used = Instant::now();
     }
 }
 
-fn refused(error: &std::io::Error) -> Kind {
+/// Returns what a failed handshake means; `None` if the server does not speak TLS, which has another meaning for each
+/// class.
+pub(in crate::drivers) fn handshake_reason(problem: &HandshakeProblem) -> Option<Reason> {
+    match problem {
+        HandshakeProblem::Untrusted(rejected) if is_change(&rejected.problem) => {
+            Some(Reason::CertificateChanged)
+        }
+        HandshakeProblem::Untrusted(_) | HandshakeProblem::Unproven(_) => Some(Reason::CertificateUntrusted),
+        HandshakeProblem::NotTls => None,
+        HandshakeProblem::OldVersion
+        | HandshakeProblem::NothingInCommon
+        | HandshakeProblem::WantsClientCertificate => Some(Reason::TlsNegotiationFailed),
+        HandshakeProblem::Refused | HandshakeProblem::UnknownName | HandshakeProblem::Other(_) => {
+            Some(Reason::ConnectionClosed)
+        }
+    }
+}
+
+/// Returns what the user is told about a failed handshake, with the next step.
+pub(in crate::drivers) fn handshake_words(node: &str, problem: &HandshakeProblem) -> String {
+    format!("there is no trusted connection to {node}: {problem}; {}", problem.next_step(FIELDS))
+}
+
+/// Reports whether another certificate is known for this device.
+fn is_change(problem: &CertificateProblem) -> bool {
+    matches!(problem, CertificateProblem::NotPinned { .. } | CertificateProblem::SelfSigned { another: true })
+}
+
+fn refused(error: &std::io::Error) -> NotOpen {
     match HandshakeProblem::of(error) {
-        Some(problem) => Kind::Handshake(problem),
-        None => Kind::Lost { begun: false, cause: format!("during the TLS handshake: {}", chain(error)) },
+        Some(problem) => NotOpen::Handshake(problem),
+        None => NotOpen::Failed(format!("during the TLS handshake: {}", chain(error))),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod lint;
 pub mod meaning;
 pub mod product;
 pub mod products;
+pub mod push;
 pub mod read;
 pub mod screen;
 pub mod span;

@@ -11,4 +11,4 @@ pub use content::{Content, FileContent};
 pub use endpoint::Endpoint;
 
 pub(super) use connection::{Connection, NotOpen, handshake_reason, handshake_words};
-pub(super) use content::{Body, Field, FormFile, STALLED, stalled};
+pub(super) use content::{Body, Field, FormFile, STALLED, Text, stalled};

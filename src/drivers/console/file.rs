@@ -1,8 +1,11 @@
 //! A product file as it is written. What is wrong in it is said by [`super::lint`], so most is optional here.
 
+pub mod push;
 mod readings;
+mod through;
 
-pub use readings::{Boot, Check, Entry, Readings, Stage, State, Take, Versions, Work};
+pub use readings::{Boot, Check, Entry, Readings, Stage, State, Take, Versions, When, Work};
+pub use through::{Bay, Through};
 
 use super::meaning::Meaning;
 use super::span::Span;
@@ -51,6 +54,12 @@ pub struct File {
     /// The protocols by which the device fetches images.
     #[serde(default)]
     pub pulls: Vec<Pull>,
+    /// How an image is sent to the device over HTTPS.
+    #[serde(default)]
+    pub push: Option<push::Push>,
+    /// How the device is reached through its manager.
+    #[serde(default)]
+    pub through: Option<Through>,
     /// What a restart of the device is like.
     #[serde(default)]
     pub restart: Option<Restart>,
@@ -227,6 +236,14 @@ pub enum Need {
     Downgrade,
     /// The same version is installed again.
     Rewrite,
+}
+
+impl Need {
+    /// Reads the name that files have for it.
+    pub fn parse(name: &str) -> Option<Self> {
+        let all = [Self::Restart, Self::Disruption, Self::Agreement, Self::Downgrade, Self::Rewrite];
+        all.into_iter().find(|need| format!("{need:?}") == name)
+    }
 }
 
 /// Words that refuse or end a command.

@@ -1,6 +1,7 @@
 //! The check of a product file: all that is wrong in it, with the place and what to write instead.
 
 mod parts;
+mod push;
 mod whole;
 
 use super::file::File;

@@ -27,6 +27,8 @@ pub enum Meaning {
     NotReady,
     /// The account may not do this.
     RightsMissing,
+    /// The sign-in over HTTPS was refused.
+    CredentialsRefused,
     /// A licence key is missing.
     LicenceMissing,
     /// The licence agreement is not accepted.
@@ -55,6 +57,7 @@ impl Meaning {
             Self::Locked => Reason::DeviceLocked,
             Self::NotReady => Reason::DeviceUnavailable,
             Self::RightsMissing => Reason::RightsMissing,
+            Self::CredentialsRefused => Reason::AuthenticationFailed,
             Self::LicenceMissing => Reason::LicenceMissing,
             Self::AgreementMissing | Self::UnknownCommand => Reason::DeviceRefused,
             Self::SessionLimit => Reason::SessionLimitReached,
@@ -75,6 +78,7 @@ impl Meaning {
             | Self::FetchFailed
             | Self::Locked
             | Self::RightsMissing
+            | Self::CredentialsRefused
             | Self::LicenceMissing
             | Self::AgreementMissing
             | Self::PasswordChange

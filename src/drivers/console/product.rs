@@ -1,6 +1,10 @@
 //! A product, as the dialogue uses it: a product file that was checked, with its patterns ready.
 
-use super::file::{Enter, Need, Stage, Take, Verb};
+mod push;
+
+pub use push::{Push, Sends, Step as PushStep};
+
+use super::file::{Enter, Need, Stage, Take, Verb, When};
 use super::meaning::Meaning;
 use super::template::Template;
 use farrier_network::{MachineType, Scheme};
@@ -41,6 +45,10 @@ pub struct Product {
     pub requests: BTreeMap<Verb, Request>,
     /// The protocols by which it fetches images, in the order of the file.
     pub pulls: Vec<Pull>,
+    /// How an image is sent to it over HTTPS.
+    pub push: Option<Push>,
+    /// How it is reached through its manager.
+    pub through: Option<Through>,
     /// What a restart is like.
     pub restart: Option<Restart>,
     /// What no document says: the place in the file, and why it is believed.
@@ -186,12 +194,25 @@ pub struct Boot {
 pub struct Check {
     /// What is checked, in words.
     pub name: String,
+    /// When it is checked.
+    pub when: When,
     /// The command.
     pub command: Command,
     /// A line that must be in the answer.
     pub healthy: Regex,
     /// Lines that must not be in it.
     pub words: Vec<Word>,
+}
+
+/// How a device is reached through its manager.
+#[derive(Debug, Clone)]
+pub struct Through {
+    /// The types of machines that its manager may be.
+    pub types: Vec<MachineType>,
+    /// The mode in which a session with the manager begins.
+    pub mode: String,
+    /// How its bay is found: the command, and the pattern with the groups `bay` and `address`.
+    pub bay: Option<(Command, Regex)>,
 }
 
 /// A command that changes the device.

@@ -6,7 +6,15 @@ use farrier_network::MachineType;
 use std::collections::BTreeMap;
 
 /// Name and text of each file that is compiled in.
-pub const FILES: [(&str, &str); 1] = [("brocade-fos", include_str!("products/brocade-fos.yaml"))];
+pub const FILES: [(&str, &str); 7] = [
+    ("brocade-fos", include_str!("products/brocade-fos.yaml")),
+    ("moonshot", include_str!("products/moonshot.yaml")),
+    ("onboard-administrator", include_str!("products/onboard-administrator.yaml")),
+    ("sas-switch", include_str!("products/sas-switch.yaml")),
+    ("superdome-2", include_str!("products/superdome-2.yaml")),
+    ("superdome-x", include_str!("products/superdome-x.yaml")),
+    ("virtual-connect", include_str!("products/virtual-connect.yaml")),
+];
 
 /// The products that are known.
 #[derive(Debug, Clone, Default)]

@@ -4,12 +4,16 @@ use super::dialogue::Answer;
 use super::file::{Stage, Take};
 use super::meaning::Meaning;
 use super::product::{Boot, Check, Versions, Word, Work};
+use regex::Regex;
+use std::net::IpAddr;
 
 /// A version that a device shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installed {
     /// Name of the thing.
     pub entry: String,
+    /// What the device itself calls it, if it has several of the kind: `{part}` of commands.
+    pub part: Option<String>,
     /// The version in effect.
     pub version: String,
     /// The version of the second copy, if the device has one and it is another one: work is not over, or was not
@@ -36,9 +40,10 @@ pub fn versions(reading: &Versions, answer: &Answer) -> Vec<Installed> {
             let version = found.name("version")?.as_str().to_owned();
             let other = found.name("other").map(|other| other.as_str().to_owned());
             // Several things of one kind have a name each.
-            let name = found.name("name").map(|name| format!("{entry} {}", name.as_str()));
+            let part = found.name("name").map(|name| name.as_str().to_owned());
+            let entry = part.as_ref().map_or_else(|| entry.clone(), |part| format!("{entry} {part}"));
             let other = other.filter(|other| *other != version);
-            Some(Installed { entry: name.unwrap_or_else(|| entry.clone()), version, other })
+            Some(Installed { entry, part, version, other })
         })
     });
     found.collect()
@@ -64,6 +69,16 @@ pub fn failed_check(check: &Check, answer: &Answer) -> Option<(Meaning, String)>
     let refused = check.words.iter().find_map(|word| Some((word.means, line_of(word)?.trim().to_owned())));
     let is_healthy = answer.lines.iter().any(|line| check.healthy.is_match(line));
     refused.or_else(|| (!is_healthy).then(|| (Meaning::NotReady, answer.quote())))
+}
+
+/// Finds the bay of a device whose addresses are these, in the answer of its manager. Addresses are compared as
+/// addresses: a manager shows IPv6 in another form.
+pub fn bay(pattern: &Regex, answer: &Answer, addresses: &[IpAddr]) -> Option<String> {
+    let text = answer.text();
+    pattern.captures_iter(&text).find_map(|found| {
+        let address: IpAddr = found.name("address")?.as_str().parse().ok()?;
+        addresses.contains(&address).then(|| found.name("bay").map(|bay| bay.as_str().to_owned()))?
+    })
 }
 
 /// Reads the text that is another one after each start; empty if it is not there.

@@ -3,8 +3,10 @@
 //! There is no quoting, because devices differ in it: a value that has other characters than the product file
 //! allows is refused, and one with control characters always.
 
+use super::file::Need;
 use regex::Regex;
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// What is shown in the place of a secret.
@@ -31,12 +33,22 @@ pub enum Slot {
     Url,
     /// The version that is to be installed.
     Version,
+    /// The account of this machine, for a sign-in within the session with its manager.
+    SessionUser,
     /// The password of this session, for a mode with more rights.
     SessionPassword,
+    /// The bay of this machine in the enclosure of its manager.
+    Bay,
+    /// The part of the machine that is to be updated: what the group `name` of its entry has found.
+    Part,
+    /// The session of a push, as the device has named it.
+    PushSession,
+    /// What a push has sent, as the device has named it.
+    PushedFile,
 }
 
 impl Slot {
-    const ALL: [(&'static str, Self); 10] = [
+    const ALL: [(&'static str, Self); 15] = [
         ("protocol", Self::Protocol),
         ("host", Self::Host),
         ("port", Self::Port),
@@ -46,8 +58,18 @@ impl Slot {
         ("file", Self::File),
         ("url", Self::Url),
         ("version", Self::Version),
+        ("sessionUser", Self::SessionUser),
         ("sessionPassword", Self::SessionPassword),
+        ("bay", Self::Bay),
+        ("part", Self::Part),
+        ("pushSession", Self::PushSession),
+        ("pushedFile", Self::PushedFile),
     ];
+
+    /// Returns the names that templates have for values.
+    fn names() -> String {
+        Self::ALL.map(|(name, _)| name).join(", ")
+    }
 
     fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, slot)| *slot)
@@ -55,25 +77,36 @@ impl Slot {
 
     /// Reports whether the value is never shown.
     pub const fn is_secret(self) -> bool {
-        matches!(self, Self::Password | Self::SessionPassword)
+        matches!(self, Self::Password | Self::SessionPassword | Self::PushSession)
     }
 }
 
 /// Values for a command.
 #[derive(Clone, Default)]
-pub struct Values(BTreeMap<Slot, String>);
+pub struct Values {
+    values: BTreeMap<Slot, String>,
+    /// What the user has said yes to, for parts of a command that depend on it.
+    consents: BTreeSet<Need>,
+}
 
 impl Values {
     /// Adds a value.
     #[must_use]
     pub fn with(mut self, slot: Slot, value: impl Into<String>) -> Self {
-        self.0.insert(slot, value.into());
+        self.values.insert(slot, value.into());
+        self
+    }
+
+    /// Adds what the user has said yes to.
+    #[must_use]
+    pub fn with_consents(mut self, consents: impl IntoIterator<Item = Need>) -> Self {
+        self.consents.extend(consents);
         self
     }
 
     /// Returns the values that are never shown.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(|(slot, _)| slot.is_secret()).map(|(_, value)| value.as_str())
+        self.values.iter().filter(|(slot, _)| slot.is_secret()).map(|(_, value)| value.as_str())
     }
 }
 
@@ -100,6 +133,19 @@ pub struct Template(Vec<Piece>);
 enum Piece {
     Text(String),
     Value(Slot),
+    /// One text if the user has said yes to something, and another one if not: `{?Downgrade:FORCE |}`.
+    Choice(Need, String, String),
+}
+
+/// How values are written, so that none is taken for something else.
+#[derive(Debug, Clone, Copy)]
+pub enum Writing<'a> {
+    /// As they are, in a command: other characters than these are refused.
+    Plain(&'a Regex),
+    /// In XML, escaped.
+    Xml,
+    /// In a header or a field of a form: characters that divide these are refused.
+    Header,
 }
 
 /// Why a text is no template.
@@ -107,10 +153,16 @@ enum Piece {
 pub enum TemplateError {
     /// It asks for a value that there is not.
     #[error(
-        "{{{0}}} is no value; there are protocol, host, port, user, password, path, file, url, version and \
-         sessionPassword, and a brace itself is written {{{{ or }}}}"
+        "{{{0}}} is no value; there are {known}, and a brace itself is written {{{{ or }}}}",
+        known = Slot::names()
     )]
     UnknownValue(String),
+    /// A choice asks for a consent that there is not.
+    #[error(
+        "{{?{0}}} is no choice; write {{?NEED:text if the user has said yes|text if not}}, where NEED is Restart, \
+         Disruption, Agreement, Downgrade or Rewrite"
+    )]
+    UnknownChoice(String),
     /// A brace is alone.
     #[error("a brace is alone; a brace itself is written {{{{ or }}}}")]
     Brace,
@@ -149,11 +201,16 @@ impl Template {
             }
             let inner = after.strip_prefix('{').and_then(|inner| inner.split_once('}'));
             let Some((name, tail)) = inner else { return Err(TemplateError::Brace) };
-            let slot = Slot::parse(name).ok_or_else(|| TemplateError::UnknownValue(name.to_owned()))?;
+            let piece = match name.strip_prefix('?') {
+                Some(choice) => Self::choice(choice)?,
+                None => Piece::Value(
+                    Slot::parse(name).ok_or_else(|| TemplateError::UnknownValue(name.to_owned()))?,
+                ),
+            };
             if !plain.is_empty() {
                 pieces.push(Piece::Text(std::mem::take(&mut plain)));
             }
-            pieces.push(Piece::Value(slot));
+            pieces.push(piece);
             rest = tail;
         }
         plain.push_str(rest);
@@ -163,33 +220,76 @@ impl Template {
         Ok(Self(pieces))
     }
 
+    fn choice(text: &str) -> Result<Piece, TemplateError> {
+        let unknown = || TemplateError::UnknownChoice(text.to_owned());
+        let (name, texts) = text.split_once(':').ok_or_else(unknown)?;
+        let (yes, no) = texts.split_once('|').unwrap_or((texts, ""));
+        let need = Need::parse(name).ok_or_else(unknown)?;
+        Ok(Piece::Choice(need, yes.to_owned(), no.to_owned()))
+    }
+
     /// Reports whether the template has a place for a value.
     pub fn has(&self, slot: Slot) -> bool {
         self.0.contains(&Piece::Value(slot))
     }
 
-    /// Writes the line. `allowed` is what a value may consist of.
+    /// Writes the line of a command. `allowed` is what a value may consist of.
     pub fn fill(&self, values: &Values, allowed: &Regex) -> Result<Line, ValueError> {
+        self.write(values, Writing::Plain(allowed))
+    }
+
+    /// Writes the text with its values.
+    pub fn write(&self, values: &Values, writing: Writing<'_>) -> Result<Line, ValueError> {
         let mut line = Line { text: String::new(), shown: String::new() };
         for piece in &self.0 {
-            match piece {
-                Piece::Text(text) => {
-                    line.text.push_str(text);
-                    line.shown.push_str(text);
+            let (text, is_secret) = match piece {
+                Piece::Text(text) => (Cow::Borrowed(text.as_str()), false),
+                Piece::Choice(need, yes, no) => {
+                    let is_yes = values.consents.contains(need);
+                    (Cow::Borrowed(if is_yes { yes.as_str() } else { no.as_str() }), false)
                 }
                 Piece::Value(slot) => {
-                    let value = values.0.get(slot).ok_or(ValueError::Missing(*slot))?;
-                    let whole = allowed.find(value).is_some_and(|found| found.as_str() == value);
-                    if !whole || value.chars().any(char::is_control) {
-                        return Err(ValueError::Forbidden(*slot));
-                    }
-                    line.text.push_str(value);
-                    line.shown.push_str(if slot.is_secret() { BLOT } else { value });
+                    let value = values.values.get(slot).ok_or(ValueError::Missing(*slot))?;
+                    (writing.write(*slot, value)?, slot.is_secret())
                 }
-            }
+            };
+            line.text.push_str(&text);
+            line.shown.push_str(if is_secret { BLOT } else { &text });
         }
         Ok(line)
     }
+}
+
+impl Writing<'_> {
+    fn write(self, slot: Slot, value: &str) -> Result<Cow<'_, str>, ValueError> {
+        if value.chars().any(char::is_control) {
+            return Err(ValueError::Forbidden(slot));
+        }
+        match self {
+            Self::Plain(allowed) if allowed.find(value).is_some_and(|found| found.as_str() == value) => {
+                Ok(Cow::Borrowed(value))
+            }
+            Self::Plain(_) => Err(ValueError::Forbidden(slot)),
+            Self::Xml => Ok(Cow::Owned(escaped(value))),
+            Self::Header if value.contains([';', ',', '"']) => Err(ValueError::Forbidden(slot)),
+            Self::Header => Ok(Cow::Borrowed(value)),
+        }
+    }
+}
+
+/// Escapes a text for XML.
+fn escaped(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut whole, character| {
+        match character {
+            '&' => whole.push_str("&amp;"),
+            '<' => whole.push_str("&lt;"),
+            '>' => whole.push_str("&gt;"),
+            '"' => whole.push_str("&quot;"),
+            '\'' => whole.push_str("&apos;"),
+            other => whole.push(other),
+        }
+        whole
+    })
 }
 
 #[cfg(test)]
@@ -228,6 +328,34 @@ mod tests {
             "whatever is allowed"
         );
         assert_eq!(template.fill(&Values::default(), &any), Err(ValueError::Missing(Slot::Path)));
+    }
+
+    /// A downgrade is forced on a device, or a text about it is sent, only if the user has said yes.
+    #[test]
+    fn a_part_of_a_command_depends_on_the_user() {
+        let template = Template::parse("update {?Downgrade:FORCE }{path} {?Rewrite:again|once}").unwrap();
+        let line = |consents: &[Need]| {
+            let values = Values::default().with(Slot::Path, "a").with_consents(consents.iter().copied());
+            template.fill(&values, &allowed()).unwrap().text
+        };
+        assert_eq!(line(&[]), "update a once");
+        assert_eq!(line(&[Need::Downgrade]), "update FORCE a once");
+        assert_eq!(line(&[Need::Downgrade, Need::Rewrite]), "update FORCE a again");
+        for text in ["x {?Downgrad:y}", "x {?Downgrade}"] {
+            assert!(matches!(Template::parse(text), Err(TemplateError::UnknownChoice(_))), "{text}");
+        }
+    }
+
+    /// A password with `<` would make another document of a request, and would not sign in.
+    #[test]
+    fn a_value_in_xml_is_escaped() {
+        let template = Template::parse("<p>{password}</p>").unwrap();
+        let values = Values::default().with(Slot::Password, "a<&>\"'b");
+        let line = template.write(&values, Writing::Xml).unwrap();
+        assert_eq!(line.text, "<p>a&lt;&amp;&gt;&quot;&apos;b</p>");
+        assert_eq!(line.shown, "<p>***</p>");
+        let values = Values::default().with(Slot::Password, "a\u{0}");
+        assert_eq!(template.write(&values, Writing::Xml), Err(ValueError::Forbidden(Slot::Password)));
     }
 
     /// A name with a slip of the pen would be sent to the device as it stands.

@@ -24,6 +24,9 @@ pub struct Readings {
 pub struct Check {
     /// What is checked, in words, for messages: `the standby module`.
     pub name: String,
+    /// When it is checked.
+    #[serde(default)]
+    pub when: When,
     /// The command.
     pub ask: Ask,
     /// A line that must be in the answer, as a regular expression for a part of it.
@@ -31,6 +34,16 @@ pub struct Check {
     /// Lines that must not be in the answer, and what they mean.
     #[serde(default)]
     pub words: Vec<Word>,
+}
+
+/// When something is checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum When {
+    /// Before the device is changed.
+    #[default]
+    Before,
+    /// And after it: the work is not over until it is so again, for example until all links are up.
+    BeforeAndAfter,
 }
 
 /// How versions are read.

@@ -60,6 +60,7 @@ impl Lint<'_> {
             let both = command.zip(healthy);
             checked.extend(both.map(|(command, healthy)| Check {
                 name: check.name.clone(),
+                when: check.when,
                 command,
                 healthy,
                 words,

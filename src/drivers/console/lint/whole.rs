@@ -1,8 +1,8 @@
 //! The check of what only the whole product file shows, and the product that is made of it.
 
 use super::{FORMAT, Fit, Lint};
-use crate::drivers::console::file::{Protocol, Verb};
-use crate::drivers::console::product::{Mode, Product, Pull, Reply, Restart, Session, Terminal};
+use crate::drivers::console::file::{self, Protocol, Verb};
+use crate::drivers::console::product::{Mode, Product, Pull, Reply, Restart, Session, Terminal, Through};
 use crate::drivers::console::template::Slot;
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +30,8 @@ impl Lint<'_> {
             requests.extend(self.request(*verb, request).map(|request| (*verb, request)));
         }
         let pulls = self.pulls();
+        let push = self.push();
+        let through = self.through();
         let restart = self.restart();
         let modes: BTreeMap<String, Mode> =
             modes.into_iter().filter_map(|(name, mode)| Some((name, mode?))).collect();
@@ -50,6 +52,8 @@ impl Lint<'_> {
             checks,
             requests,
             pulls,
+            push,
+            through,
             restart,
             assumptions: std::mem::take(&mut self.assumptions),
         };
@@ -145,6 +149,37 @@ impl Lint<'_> {
     }
 
     /// `None` if it is not in the file, or something is wrong in it.
+    fn through(&mut self) -> Option<Through> {
+        let through = self.file.through.as_ref()?;
+        if through.types.is_empty() {
+            self.find("through.types", "there is no type of manager, for example OnboardAdministrator");
+        }
+        let mode = self.mode("through.mode", through.mode.as_ref());
+        let bay = through.bay.as_ref().map(|bay| {
+            let command = self.command("through.bay.ask", &bay.ask);
+            self.source("through.bay", bay.cite.as_ref(), bay.assumed.as_ref());
+            let pattern = self.with_group("through.bay.pattern", bay.pattern.as_ref(), "bay");
+            let address = self.with_group("through.bay.pattern", bay.pattern.as_ref(), "address");
+            command.zip(pattern.and(address))
+        });
+        let has_bay = |mode: &file::Mode| {
+            let enter = mode.enter.as_ref().and_then(|way| way.ask.command.as_ref());
+            enter.is_some_and(|command| command.contains("{bay}"))
+        };
+        if through.bay.is_none() && self.file.modes.values().any(has_bay) {
+            self.find(
+                "through.bay",
+                "a way into a mode needs {bay}, and it is not said how the bay is found",
+            );
+        }
+        Some(Through {
+            types: through.types.clone(),
+            mode: mode?,
+            bay: bay.map_or(Some(None), |b| b.map(Some))?,
+        })
+    }
+
+    /// `None` if it is not in the file, or something is wrong in it.
     fn restart(&mut self) -> Option<Restart> {
         let restart = self.file.restart.as_ref()?;
         self.source("restart", restart.cite.as_ref(), restart.assumed.as_ref());
@@ -195,8 +230,12 @@ impl Lint<'_> {
         if product.pulls.is_empty() {
             self.find("pulls", "`requests.Pull` fetches an image, and no protocol is there");
         }
-        if self.file.readings.work.is_none() {
-            self.find("readings.work", "it is missing: how far the work of `requests.Pull` is");
+        let restarts = self.file.restart.as_ref().is_some_and(|restart| restart.by_itself);
+        if self.file.readings.work.is_none() && !restarts {
+            self.find(
+                "readings.work",
+                "it is missing: how far the work of `requests.Pull` is; only a device that restarts by itself needs none",
+            );
         }
         if self.file.restart.is_none() {
             self.find("restart", "it is missing: what an installation does to the device");

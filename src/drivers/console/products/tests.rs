@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::drivers::console::dialogue::{Answer, End};
-use crate::drivers::console::file::{Stage, Verb};
+use crate::drivers::console::file::{Need, Stage, Verb};
+use crate::drivers::console::meaning::Meaning;
 use crate::drivers::console::read::{self, Installed};
 use crate::drivers::console::template::{Slot, Values};
 
@@ -39,15 +40,14 @@ fn the_product_of_a_machine_is_chosen_by_type_or_name() {
     assert_eq!(chosen(&[], switch, None).unwrap(), "brocade-fos");
     assert_eq!(
         chosen(&[], switch, Some("acme")).unwrap_err(),
-        "there is no product `acme`; known are: brocade-fos"
+        "there is no product `acme`; known are: brocade-fos, moonshot, onboard-administrator, sas-switch, superdome-2, \
+         superdome-x, virtual-connect"
     );
     assert_eq!(
         chosen(&[], MachineType::Moonshot, Some("brocade-fos")).unwrap_err(),
         "the product `brocade-fos` is for FCSwitch, not for Moonshot"
     );
-    assert!(
-        chosen(&[], MachineType::Moonshot, None).unwrap_err().starts_with("no product file is for Moonshot;")
-    );
+    assert!(chosen(&[], MachineType::Linux, None).unwrap_err().starts_with("no product file is for Linux;"));
     assert_eq!(
         chosen(&[("mine.yaml", &other)], switch, None).unwrap_err(),
         "several products are for FCSwitch: brocade-fos, mine; name the one of this machine"
@@ -73,7 +73,8 @@ fn the_example_of_the_documentation_has_no_findings() {
 fn fabric_os_shows_both_partitions() {
     let fos = fos();
     let read = |text: &str| read::versions(&fos.versions, &answer(text));
-    let same = Installed { entry: "Fabric OS".to_owned(), version: "v6.4.3h".to_owned(), other: None };
+    let same =
+        Installed { entry: "Fabric OS".to_owned(), part: None, version: "v6.4.3h".to_owned(), other: None };
     assert_eq!(read(include_str!("../transcripts/fos-firmwareshow.txt")), [same]);
     let half = read(include_str!("../transcripts/fos-firmwareshow-half.txt"));
     assert_eq!((half[0].version.as_str(), half[0].other.as_deref()), ("v9.1.1b", Some("v9.1.1a")));
@@ -113,4 +114,118 @@ fn a_value_with_a_comma_is_refused() {
     let line = template.fill(&values("/t/o/v6.4.3h"), &fos.allowed).unwrap();
     assert_eq!(line.shown, "firmwaredownload -p scp 10.9.0.4,u1,/t/o/v6.4.3h,***");
     assert!(template.fill(&values("/a,b"), &fos.allowed).is_err());
+}
+
+fn product(name: &str) -> Product {
+    let (_, text) = FILES.iter().find(|(file, _)| *file == name).unwrap();
+    lint::read(text).unwrap_or_else(|found| panic!("{name}: {found:#?}"))
+}
+
+/// An enclosure whose standby module has another version is not updated, whatever the active one says; each module
+/// can be asked for by its bay.
+#[test]
+fn an_onboard_administrator_shows_both_modules() {
+    let versions = product("onboard-administrator").versions;
+    let text = include_str!("../transcripts/oa-info.txt");
+    let read = |text: &str| {
+        let found = read::versions(&versions, &answer(text));
+        found.into_iter().map(|found| (found.entry, found.version, found.other)).collect::<Vec<_>>()
+    };
+    let entry = |entry: &str, version: &str, other: Option<&str>| {
+        (entry.to_owned(), version.to_owned(), other.map(str::to_owned))
+    };
+    let bay = |bay: &str, version: &str| entry(&format!("Onboard Administrator bay {bay}"), version, None);
+    assert_eq!(
+        read(text),
+        [entry("Onboard Administrator", "4.30", Some("4.40")), bay("1", "4.30"), bay("2", "4.40")]
+    );
+    let alone = text.split("\nOnboard Administrator #2").next().unwrap();
+    assert_eq!(read(alone), [entry("Onboard Administrator", "4.30", None), bay("1", "4.30")]);
+    let same = text.replace("4.30", "4.40");
+    assert_eq!(read(&same)[0], entry("Onboard Administrator", "4.40", None));
+}
+
+/// The standby module refuses every command; an update sent there would fail on each attempt without saying why.
+#[test]
+fn an_onboard_administrator_must_be_the_active_module() {
+    let oa = product("onboard-administrator");
+    let active = include_str!("../transcripts/oa-status.txt");
+    for (text, expected) in [
+        (active.to_owned(), None),
+        (active.replace("Active", "Standby"), Some("Role:   Standby")),
+        (
+            "Not a valid request while running in standby mode.".to_owned(),
+            Some("Not a valid request while running in standby mode."),
+        ),
+    ] {
+        let failed = read::failed_check(&oa.checks[0], &answer(&text));
+        assert_eq!(failed.as_ref().map(|(_, line)| line.as_str()), expected);
+        assert!(failed.is_none_or(|(means, _)| means == Meaning::NotReady));
+    }
+    let failed = read::failed_check(&oa.checks[1], &answer(&active.replace("Status: OK", "Status: Failed")));
+    assert_eq!(failed, Some((Meaning::NotReady, "Status: Failed".to_owned())));
+}
+
+/// The module in another bay would be updated.
+#[test]
+fn the_bay_of_a_module_is_the_one_with_its_address() {
+    let vc = product("virtual-connect");
+    let through = vc.through.as_ref().unwrap();
+    let (_, pattern) = through.bay.as_ref().unwrap();
+    let list = include_str!("../transcripts/oa-interconnect-list.txt");
+    let bay = |text: &str, address: &str| read::bay(pattern, &answer(text), &[address.parse().unwrap()]);
+    assert_eq!(bay(list, "10.0.0.22").as_deref(), Some("2"));
+    assert_eq!(bay(list, "10.0.0.2"), None);
+    assert_eq!(bay(&list.replace("10.0.0.21", "FD00:0::21"), "fd00::21").as_deref(), Some("1"));
+    let way = vc.way(&through.mode, "vcm").unwrap();
+    assert_eq!((way.len(), vc.way("vcm", "vcm").map(|way| way.len())), (1, Some(0)), "or dialled directly");
+}
+
+/// What is not found has no version, and its component would be refused or installed again and again.
+#[test]
+fn the_versions_of_each_product_are_found() {
+    let found = |name: &str, text: &str| {
+        let found = read::versions(&product(name).versions, &answer(text));
+        found.into_iter().map(|found| format!("{}={}", found.entry, found.version)).collect::<Vec<_>>()
+    };
+    let modules =
+        "enc0:1    HP VC Flex-10/10D Module  4.45   OK\nenc0:2    HP VC Flex-10/10D Module  4.41b  OK\n";
+    assert_eq!(
+        found("virtual-connect", modules),
+        ["Virtual Connect enc0:1=4.45", "Virtual Connect enc0:2=4.41b"]
+    );
+    assert_eq!(found("sas-switch", "Firmware version: 2.2.15.0\n"), ["SAS switch=2.2.15.0"]);
+    let parts = "Component      Version\n-------------- ----------\ncm             1.30\nswitch-a       2.0.3.0\ncartridge-1    1.0.2\n";
+    assert_eq!(
+        found("moonshot", parts),
+        ["Moonshot cm=1.30", "Moonshot switch-a=2.0.3.0", "Moonshot cartridge-1=1.0.2"]
+    );
+    let complex = "Configured complex firmware version: 3.7.34\n\nFirmware on entities:\nOA 1/1      3.7.34\nBlade 1/3   3.7.30\n";
+    for name in ["superdome-2", "superdome-x"] {
+        let entries = ["Complex=3.7.34", "Entity OA 1/1=3.7.34", "Entity Blade 1/3=3.7.30"];
+        assert_eq!(found(name, complex), entries, "{name}");
+    }
+}
+
+/// The command decides which part of the machine is flashed, and whether a downgrade is forced.
+#[test]
+fn the_command_names_the_part_and_what_the_user_consented_to() {
+    let command = |name: &str, consents: &[Need]| {
+        let product = product(name);
+        let values = Values::default()
+            .with(Slot::Url, "http://[fd00::4]:63001/t/image.bin")
+            .with(Slot::Part, "enc0:1")
+            .with_consents(consents.iter().copied());
+        product.requests[&Verb::Pull].command.template.fill(&values, &product.allowed).unwrap().text
+    };
+    let url = "http://[fd00::4]:63001/t/image.bin";
+    assert_eq!(command("onboard-administrator", &[]), format!("UPDATE IMAGE {url}"));
+    assert_eq!(command("onboard-administrator", &[Need::Downgrade]), format!("UPDATE IMAGE FORCE {url}"));
+    assert_eq!(command("virtual-connect", &[]), format!("update firmware url={url} module=enc0:1"));
+    assert_eq!(command("moonshot", &[]), format!("update firmware enc0:1 {url}"));
+    assert_eq!(command("superdome-x", &[Need::Rewrite]), format!("UPDATE FIRMWARE {url} REINSTALL"));
+    let sas = product("sas-switch");
+    let values = Values::default().with(Slot::Url, url);
+    let line = sas.requests[&Verb::Pull].command.template.fill(&values, &sas.allowed);
+    assert!(line.is_err(), "it has no IPv6");
 }

@@ -3,6 +3,7 @@
 //! How it talks is the business of its product; how an update goes on is in `job`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -185,6 +186,8 @@ pub(crate) struct Device {
     /// What is in its interconnect bays, reached by its own line to them.
     pub(crate) interconnects: OnceLock<BTreeMap<u8, Arc<Self>>>,
     pub(crate) net: watch::Sender<Net>,
+    /// Where its connections come from; nothing: wherever the system says.
+    pub(crate) source: OnceLock<IpAddr>,
     /// How many ports are open, which follows [`Device::net`].
     pub(crate) listening: watch::Sender<usize>,
     /// How many ports it has.
@@ -214,6 +217,7 @@ impl Device {
             state: Mutex::new(state),
             interconnects: OnceLock::new(),
             net: watch::Sender::new(Net::Up),
+            source: OnceLock::new(),
             listening: watch::Sender::new(0),
             ports: AtomicUsize::new(1),
             changed: Notify::new(),

@@ -2,6 +2,7 @@
 //!
 //! Keys and certificates of servers are not checked: no guide says how these devices would know them.
 
+use std::net::IpAddr;
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -77,7 +78,7 @@ impl Remote {
 pub(crate) async fn fetch(device: &Arc<Device>, remote: &Remote) -> anyhow::Result<Vec<u8>> {
     let port = device.settings().ports.get(&remote.scheme).copied();
     let url = remote.shown(port);
-    let outcome = curl(remote, &url).await;
+    let outcome = curl(remote, &url, device.source.get()).await;
     let mut detail = json!({"url": url, "user": remote.user});
     match &outcome {
         Ok(bytes) => {
@@ -90,7 +91,7 @@ pub(crate) async fn fetch(device: &Arc<Device>, remote: &Remote) -> anyhow::Resu
     outcome
 }
 
-async fn curl(remote: &Remote, url: &str) -> anyhow::Result<Vec<u8>> {
+async fn curl(remote: &Remote, url: &str, source: Option<&IpAddr>) -> anyhow::Result<Vec<u8>> {
     let known = ["http", "https", "ftp", "tftp", "scp", "sftp"];
     ensure!(known.contains(&remote.scheme.as_str()), "no client for {}", remote.scheme);
     // On standard input, where no list of processes shows the password.
@@ -105,6 +106,10 @@ async fn curl(remote: &Remote, url: &str) -> anyhow::Result<Vec<u8>> {
     };
     set("proto", &format!("={}", remote.scheme))?;
     set("url", url)?;
+    // A module of an enclosure has its own address, though it is the same process here.
+    if let Some(source) = source.filter(|source| source.is_ipv6() == url.contains('[')) {
+        set("interface", &format!("host!{source}"))?;
+    }
     if !remote.user.is_empty() {
         set("user", &format!("{}:{}", remote.user, remote.password))?;
     }

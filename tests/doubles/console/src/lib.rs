@@ -56,6 +56,8 @@ pub struct Config {
     pub model: String,
     /// Where SSH is served.
     pub address: IpAddr,
+    /// Of an `oa`: where its standby module is served, on the same ports; it shares firmware and sessions.
+    pub standby_address: Option<IpAddr>,
     /// Port of SSH; 0: any.
     pub port: u16,
     /// Port of HTTPS, where the product has it; 0: any.
@@ -86,6 +88,7 @@ impl Config {
             product,
             model: String::new(),
             address: loopback,
+            standby_address: None,
             port: 0,
             https_port: 0,
             control: SocketAddr::new(loopback, 0),
@@ -147,8 +150,6 @@ impl Double {
             public.map(|key| format!("{} {}", key.algorithm(), key.public_key_base64())).collect();
         let ssh_config = server::config(&device, config.algorithms, config.sign_in, keys);
         let (socket, ssh) = server::bind(SocketAddr::new(config.address, config.port))?;
-        // Who starts a double may connect at once.
-        socket.listen(1)?;
         let listener = tokio::net::TcpListener::bind(config.control).await?;
         let mut modules = vec![];
         for (bay, module) in config.interconnects {
@@ -156,21 +157,33 @@ impl Double {
         }
         let devices = modules.iter().map(|(bay, module)| (*bay, Arc::clone(&module.inner.device)));
         device.interconnects.get_or_init(|| devices.collect());
-        let mut tasks = vec![];
+        if !config.address.is_unspecified() {
+            device.source.get_or_init(|| config.address);
+        }
+        let mut served = vec![(socket, server::Service::Ssh(Arc::clone(&ssh_config), false))];
         let mut web = None;
         if device.product.has_web() {
-            let served = web::Web::new(&device, config.address)?;
+            let service = web::Web::new(&device, config.address, false)?;
             let (socket, address) = server::bind(SocketAddr::new(config.address, config.https_port))?;
-            socket.listen(1)?;
-            device.ports.store(2, std::sync::atomic::Ordering::Relaxed);
-            web = Some((address, served.fingerprint.clone()));
-            let (device, service) = (Arc::clone(&device), server::Service::Web(Arc::new(served)));
-            tasks.push(tokio::spawn(async move { drop(server::serve(device, socket, service).await) }));
+            web = Some((address, service.fingerprint.clone()));
+            served.push((socket, server::Service::Web(Arc::new(service))));
         }
+        if let Some(address) = config.standby_address {
+            let at = |port| server::bind(SocketAddr::new(address, port));
+            served.push((at(config.port)?.0, server::Service::Ssh(ssh_config, true)));
+            let service = web::Web::new(&device, address, true)?;
+            served.push((at(config.https_port)?.0, server::Service::Web(Arc::new(service))));
+        }
+        device.ports.store(served.len(), std::sync::atomic::Ordering::Relaxed);
         let control = listener.local_addr()?;
         let inner = Arc::new(Inner { ssh, control, host_keys, web, device: Arc::clone(&device) });
-        let service = server::Service::Ssh(ssh_config);
-        tasks.push(tokio::spawn(async move { drop(server::serve(device, socket, service).await) }));
+        let mut tasks = vec![];
+        for (socket, service) in served {
+            // Who starts a double may connect at once.
+            socket.listen(1)?;
+            let device = Arc::clone(&device);
+            tasks.push(tokio::spawn(async move { drop(server::serve(device, socket, service).await) }));
+        }
         tasks.push(tokio::spawn(control::serve(Arc::clone(&inner), listener)));
         Ok(Self { inner, tasks, modules })
     }

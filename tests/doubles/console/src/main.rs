@@ -34,6 +34,9 @@ struct Serve {
     model: String,
     #[arg(long, default_value = "127.0.0.1")]
     address: IpAddr,
+    /// Of an oa: the standby module's.
+    #[arg(long)]
+    standby_address: Option<IpAddr>,
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// Of an oa.
@@ -54,7 +57,8 @@ struct Serve {
     /// A private key in OpenSSH's format; without it there are new ones at each start.
     #[arg(long)]
     host_key: Option<PathBuf>,
-    /// What is in a bay of an enclosure: `BAY=PRODUCT[:USER:PASSWORD]`, with ports of its own.
+    /// What is in a bay of an enclosure: `BAY=PRODUCT[:USER:PASSWORD[@ADDRESS]]`; with an address it has
+    /// the same port of SSH there, otherwise any.
     #[arg(long = "interconnect")]
     interconnects: Vec<String>,
     /// JSON object, see the README.
@@ -106,10 +110,13 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
         Some(file) => std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?,
         None => String::new(),
     };
+    let interconnects = serve.interconnects.iter().map(|text| interconnect(text, &serve, &settings));
     let config = Config {
+        interconnects: interconnects.collect::<anyhow::Result<_>>()?,
         product: Product::named(&serve.product)?,
         model: serve.model,
         address: serve.address,
+        standby_address: serve.standby_address,
         port: serve.port,
         https_port: serve.https_port,
         control: serve.control,
@@ -118,11 +125,6 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
         algorithms: if serve.legacy_algorithms { Algorithms::Legacy } else { Algorithms::Modern },
         sign_in,
         host_key,
-        interconnects: serve
-            .interconnects
-            .iter()
-            .map(|text| interconnect(text, serve.address, &settings))
-            .collect::<anyhow::Result<_>>()?,
         settings,
     };
     let double = Double::start(config).await?;
@@ -137,13 +139,19 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads `BAY=PRODUCT[:USER:PASSWORD]`.
-fn interconnect(text: &str, address: IpAddr, settings: &Settings) -> anyhow::Result<(u8, Config)> {
-    let (bay, rest) = text.split_once('=').context("--interconnect is BAY=PRODUCT[:USER:PASSWORD]")?;
+/// Reads `BAY=PRODUCT[:USER:PASSWORD[@ADDRESS]]`.
+fn interconnect(text: &str, serve: &Serve, settings: &Settings) -> anyhow::Result<(u8, Config)> {
+    let how = "--interconnect is BAY=PRODUCT[:USER:PASSWORD[@ADDRESS]]";
+    let (bay, rest) = text.split_once('=').context(how)?;
+    let (rest, address) = rest.rsplit_once('@').unwrap_or((rest, ""));
     let (product, login) = rest.split_once(':').unwrap_or((rest, ""));
-    let mut config = Config { address, settings: settings.clone(), ..Config::new(Product::named(product)?) };
+    let product = Product::named(product)?;
+    let mut config = Config { address: serve.address, settings: settings.clone(), ..Config::new(product) };
     if let Some((user, password)) = login.split_once(':') {
         (config.user, config.password) = (user.to_owned(), password.to_owned());
+    }
+    if !address.is_empty() {
+        (config.address, config.port) = (address.parse().context(how)?, serve.port);
     }
     Ok((bay.parse().context("read the number of the bay")?, config))
 }

@@ -107,7 +107,8 @@ pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<(Socket, SocketAddr)> 
 /// What is behind a port.
 #[derive(Clone)]
 pub(crate) enum Service {
-    Ssh(Arc<Config>),
+    /// `true`: at the address of the standby module.
+    Ssh(Arc<Config>, bool),
     Web(Arc<Web>),
 }
 
@@ -176,9 +177,9 @@ async fn connection(device: Arc<Device>, mut stream: TcpStream, service: Service
     tokio::spawn(async move {
         // Connections that a client or a test breaks are none of the double's business.
         match service {
-            Service::Ssh(config) => {
+            Service::Ssh(config, on_standby) => {
                 let (sizes, open) = (HashMap::new(), HashMap::new());
-                let handler = Connection { device: owner, user: None, sizes, open };
+                let handler = Connection { device: owner, on_standby, user: None, sizes, open };
                 if let Ok(session) = run_stream(config, theirs, handler).await {
                     drop(session.await);
                 }
@@ -203,6 +204,7 @@ async fn connection(device: Arc<Device>, mut stream: TcpStream, service: Service
 /// One connection.
 struct Connection {
     device: Arc<Device>,
+    on_standby: bool,
     user: Option<String>,
     sizes: HashMap<ChannelId, (u32, u32)>,
     open: HashMap<ChannelId, Channel<Msg>>,
@@ -225,7 +227,8 @@ impl Connection {
         let size = self.sizes.get(&id).copied();
         let terminal = Terminal::new(Box::new(channel.into_stream()), size, settings.echo, idle);
         let user = self.user.clone()?;
-        Some(Session { device: Arc::clone(&self.device), terminal, user, mode: String::new() })
+        let on_standby = self.on_standby || settings.on_standby;
+        Some(Session { device: Arc::clone(&self.device), terminal, user, on_standby, mode: String::new() })
     }
 }
 

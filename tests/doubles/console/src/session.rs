@@ -61,6 +61,8 @@ pub(crate) struct Session {
     pub(crate) device: Arc<Device>,
     pub(crate) terminal: Terminal,
     pub(crate) user: String,
+    /// It is with the standby module.
+    pub(crate) on_standby: bool,
     /// What the product keeps of it, for example that questions are off.
     pub(crate) mode: String,
 }

@@ -50,6 +50,8 @@ pub(crate) struct Web {
     /// The double may end while a connection is open.
     device: Weak<Device>,
     acceptor: Acceptor,
+    /// It is the standby module's.
+    on_standby: bool,
     /// SHA-256 of the certificate, in hexadecimal.
     pub(crate) fingerprint: String,
     guests: Mutex<Guests>,
@@ -66,7 +68,7 @@ impl std::fmt::Debug for Acceptor {
 
 impl Web {
     /// With a certificate of its own, as they come from the factory.
-    pub(crate) fn new(device: &Arc<Device>, address: IpAddr) -> anyhow::Result<Self> {
+    pub(crate) fn new(device: &Arc<Device>, address: IpAddr, on_standby: bool) -> anyhow::Result<Self> {
         let mut params = CertificateParams::new(vec![device.host_name(), address.to_string()])?;
         params.distinguished_name.push(DnType::CommonName, device.host_name());
         let key = KeyPair::generate().context("make a key")?;
@@ -81,6 +83,7 @@ impl Web {
         Ok(Self {
             device: Arc::downgrade(device),
             acceptor: Acceptor(TlsAcceptor::from(Arc::new(config))),
+            on_standby,
             fingerprint: digest(certificate.der()),
             guests: Mutex::default(),
         })
@@ -147,7 +150,7 @@ impl Web {
     }
 
     async fn call(&self, device: &Arc<Device>, operation: &str, xml: &str) -> Result<String, Refusal> {
-        if device.settings().on_standby {
+        if self.on_standby || device.settings().on_standby {
             return Err(Refusal::device(503, "Service Temporarily Unavailable"));
         }
         if operation == "userLogIn" {

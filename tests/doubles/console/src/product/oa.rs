@@ -41,8 +41,8 @@ pub(super) fn welcome(session: &Session) -> String {
     format!(
         "Firmware Version: {}\nBuilt: 07/27/2016 @ 08:14 OS: Linux 3.10.73\nOA Bay Number:  {}\nOA Role:        {}\n\n\nHPE BladeSystem Onboard Administrator\n\nType 'HELP' to display a list of valid commands.\nType 'HELP <command>' to display detailed information about a specific command.\n\n\n",
         state.version(active(state.active)),
-        state.active,
-        if state.settings.on_standby { "Standby" } else { "Active" }
+        if session.on_standby { 3 - state.active } else { state.active },
+        if session.on_standby { "Standby" } else { "Active" }
     )
 }
 
@@ -69,7 +69,7 @@ pub(super) fn no_place(holder: &str) -> String {
 pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next, Stop> {
     let upper: Vec<String> = words.iter().map(|word| word.to_ascii_uppercase()).collect();
     let upper: Vec<&str> = upper.iter().map(String::as_str).collect();
-    let standby = session.device.settings().on_standby;
+    let standby = session.on_standby;
     let answer = match upper.as_slice() {
         ["EXIT" | "QUIT" | "LOGOUT"] => return Ok(Next::Leave),
         ["SHOW" | "UPDATE" | "FORCE" | "CONNECT", ..] if standby => {

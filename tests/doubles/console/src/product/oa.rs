@@ -171,11 +171,12 @@ fn interconnects(session: &Session) -> String {
             Product::Fos => "Fibre Channel",
             Product::Oa | Product::Moonshot | Product::SuperdomeX | Product::Superdome2 => "Unknown",
         };
-        format!("{bay:3} {kind:<17} {:<20} On      OK\n", module.model)
+        let address = module.source.get().map_or_else(|| "0.0.0.0".to_owned(), ToString::to_string);
+        format!("{bay:3} {kind:<17} {:<20} On      OK         Off {address}\n", "HP")
     };
     let rows: String = session.device.interconnects.get().into_iter().flatten().map(row).collect();
     format!(
-        "\nBay Interconnect Type Model                Power   Health\n--- ----------------- -------------------- ------- ----------\n{rows}"
+        "\nBay Interconnect Type Manufacturer         Power   Health     UID Management IP\n--- ----------------- -------------------- ------- ---------- --- ---------------\n{rows}"
     )
 }
 

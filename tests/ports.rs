@@ -66,7 +66,7 @@ fn every_type_is_documented() {
          Between Farrier and a machine nothing else is needed, and nothing else is used.\n\
          An engine on channel Listen takes one of 62286 to 62289. If the run has `listen: {port: Random}`, it is one of 49152 to 65535: a firewall in between must let all of them through from Farrier to the machines. NetworkPolicies of the operator open four ports for each machine in either case.\n\
          A machine without an engine needs 63001 or 63002 only while it fetches an image from Farrier; `status.fetchesBy` of its NodeUpdate says by which protocol. Where Farrier sends the image, no port of Farrier is opened.\n\
-         A run may turn on SFTP with SCP, or FTP, for machines that know neither HTTPS nor HTTP ([file-services.md](file-services.md)); their ports are printed for a run that names them, and with `--sftp-port` and `--ftp-port`.\n\
+         A run may turn on SFTP with SCP, or FTP, for machines that know neither HTTPS nor HTTP ([file-services.md](file-services.md)); their ports are printed for types of machines that can use them, if the run names them, and with `--sftp-port` and `--ftp-port`.\n\
          `--generation` prints what the manual of an older tool, HP SUM or SUM, lists instead; `farrier ports --help` has its values.\n",
     );
     for kind in MachineType::ALL {
@@ -334,5 +334,20 @@ fn no_text_of_a_file_becomes_a_rule() {
         std::fs::write(&path, text).unwrap();
         let said = refuses(&["-f", path.to_str().unwrap(), "-o", "nftables"]);
         assert!(said.contains("name"), "{said}");
+    }
+}
+
+/// The port of a file service would be opened for machines that cannot use it.
+#[test]
+fn a_file_service_is_printed_for_machines_that_use_it() {
+    for (kind, expected) in [
+        ("FCSwitch", [true, true]),
+        ("OnboardAdministrator", [false, true]),
+        ("SuperdomeX", [true, false]),
+        ("Moonshot", [false, false]),
+        ("ILO", [true, true]),
+    ] {
+        let text = prints(&["--type", kind, "--sftp-port", "63003", "--ftp-port", "63014"]);
+        assert_eq!(["63003", "63014"].map(|port| text.contains(port)), expected, "{kind}:\n{text}");
     }
 }

@@ -1,6 +1,7 @@
 //! The required ports, row by row.
 
 use super::subject::{Endpoint, Family, Subject};
+use crate::drivers::console::products::Catalogue;
 use anyhow::Context as _;
 use farrier_network::table::{
     Actual, Generation, Need, PortOf, Resolved, needs, seed_needs, service_need, table,
@@ -8,6 +9,7 @@ use farrier_network::table::{
 use farrier_network::{Direction, FileService, MachineType, Phase, Transport};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 /// Restricts the query.
 #[derive(Debug, Default)]
@@ -235,7 +237,7 @@ fn opened(subject: &Subject, generation: Option<Generation>, phases: &[Phase]) -
         let needs = if let Some(generation) = generation {
             seed_needs(subject.kind, generation, *phase).with_context(|| subject.node.clone())?
         } else {
-            let services = FileService::ALL.into_iter();
+            let services = services_of(subject.kind).into_iter();
             let services = services.filter_map(|service| service_need(service, subject.kind, *phase));
             needs(subject.kind, subject.channel, *phase).into_iter().chain(services).collect()
         };
@@ -245,6 +247,14 @@ fn opened(subject: &Subject, generation: Option<Generation>, phases: &[Phase]) -
         }
     }
     Ok(opened)
+}
+
+/// Returns the file services that a machine of this type may use: those of the products for it. Where no product is,
+/// it is known of the single machine only.
+fn services_of(kind: MachineType) -> Vec<FileService> {
+    static PRODUCTS: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::read([]).0);
+    let known = PRODUCTS.services(kind).map(|services| services.into_iter().collect());
+    known.unwrap_or_else(|| FileService::ALL.to_vec())
 }
 
 /// Resolves a need to port numbers: one entry for each distinct port of the runners.

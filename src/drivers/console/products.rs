@@ -2,8 +2,8 @@
 
 use super::lint::{self, Finding};
 use super::product::Product;
-use farrier_network::MachineType;
-use std::collections::BTreeMap;
+use farrier_network::{FileService, MachineType};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Name and text of each file that is compiled in.
 pub const FILES: [(&str, &str); 7] = [
@@ -100,6 +100,17 @@ impl Catalogue {
             [product] => Ok(product),
             several => Err(NoProduct::Several { type_, names: names(several) }),
         }
+    }
+}
+
+impl Catalogue {
+    /// Returns the file services from which machines of a type may fetch, by the products that are for it; `None` if no
+    /// product is, so that nothing is known.
+    pub fn services(&self, type_: MachineType) -> Option<BTreeSet<FileService>> {
+        let mut fitting = self.0.values().filter(|product| product.types.contains(&type_)).peekable();
+        fitting.peek()?;
+        let pulls = fitting.flat_map(|product| &product.pulls);
+        Some(pulls.filter_map(|pull| pull.scheme.service()).collect())
     }
 }
 

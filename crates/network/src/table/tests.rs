@@ -136,6 +136,32 @@ fn what_each_type_needs() {
     }
 }
 
+/// Which way back a chassis and its parts need differs by the version of the older tool that a site's firewall was
+/// set up for.
+#[test]
+fn the_way_back_of_each_device_by_generation() {
+    use MachineType::*;
+    let back = |machine, generation, phase| {
+        seed_needs(machine, generation, phase).ok().map(|needs| ports(&needs, Direction::FromTarget))
+    };
+    let (le_7_2_1, ge_7_3_0, sum) = (Generation::HpsumLe721, Generation::HpsumGe730, Generation::SumGe730);
+    let http = Some(vec![63001]);
+    for (machine, expected) in [
+        (OnboardAdministrator, [Some(vec![]), Some(vec![]), Some(vec![])]),
+        (VirtualConnect, [http.clone(), http.clone(), http.clone()]),
+        (FCSwitch, [http.clone(), http.clone(), http.clone()]),
+        (SASSwitch, [http.clone(), http.clone(), http.clone()]),
+        (SuperdomeX, [http.clone(), http.clone(), Some(vec![63001, 63002])]),
+        (Superdome2, [http.clone(), http.clone(), None]),
+        (Moonshot, [http.clone(), http.clone(), None]),
+    ] {
+        let of = |phase| [le_7_2_1, ge_7_3_0, sum].map(|generation| back(machine, generation, phase));
+        assert_eq!(of(Phase::Deployment), expected, "{machine}");
+        let none = expected.map(|listed| listed.map(|_| Vec::new()));
+        assert_eq!(of(Phase::Inventory), none, "{machine}: nothing comes back from an inventory");
+    }
+}
+
 /// An image must not be offered by a protocol whose port the site has not opened.
 #[test]
 fn a_device_fetches_by_the_protocols_of_the_table() {

@@ -58,6 +58,31 @@ fn the_product_of_a_machine_is_chosen_by_type_or_name() {
     assert!(catalogue.choose(switch, None).is_ok(), "the others are used");
 }
 
+/// The port of a service would be opened for machines that cannot use it.
+#[test]
+fn a_type_uses_the_file_services_of_its_products() {
+    let (catalogue, _) = Catalogue::read([]);
+    let services = |type_| catalogue.services(type_).map(|services| services.into_iter().collect::<Vec<_>>());
+    let (sftp, ftp) = (FileService::Sftp, FileService::Ftp);
+    for (type_, expected) in [
+        (MachineType::FCSwitch, vec![sftp, ftp]),
+        (MachineType::OnboardAdministrator, vec![ftp]),
+        (MachineType::VirtualConnect, vec![sftp, ftp]),
+        (MachineType::SASSwitch, vec![ftp]),
+        (MachineType::Superdome2, vec![sftp]),
+        (MachineType::SuperdomeX, vec![sftp]),
+        (MachineType::Moonshot, vec![]),
+    ] {
+        assert_eq!(services(type_), Some(expected), "{type_}");
+    }
+    assert_eq!(services(MachineType::ILO), None);
+    let mine = FILES[0].1.replacen("product: brocade-fos", "product: mine", 1);
+    let mine = mine.replacen("types: [FCSwitch]", "types: [Moonshot]", 1);
+    let (catalogue, _) = Catalogue::read([("mine.yaml", mine.as_str())]);
+    let added = catalogue.services(MachineType::Moonshot).map(|services| services.len());
+    assert_eq!(added, Some(2), "a file of the user counts");
+}
+
 /// Users begin with the example of the documentation.
 #[test]
 fn the_example_of_the_documentation_has_no_findings() {

@@ -9,17 +9,18 @@ use crate::api::managed_node::{
 use crate::api::quantity::Span;
 use crate::api::tls::{Tls, TlsPolicy};
 use crate::api::update_run::{
-    DesiredState, Force as ApiForce, OnFailedDependency, Operation as ApiOperation, RebootPolicy, RebootWhen,
+    DesiredState, Force as ApiForce, OnFailedDependency, Operation as ApiOperation,
+    OrderPolicy as ApiOrderPolicy, RebootPolicy, RebootWhen,
 };
 use crate::api::{Baseline, UpdateRun};
 use crate::drivers::{HttpsSettings, Node, Privilege, SshSettings};
 use crate::ssh::Family;
 use crate::tls::{Fingerprint, NotAFingerprint, Policy, Trust};
-use farrier_network::Channel;
 use farrier_network::table::API_PORT;
+use farrier_network::{Channel, MachineType};
 use farrier_protocol::Detect;
 use farrier_update::reboot::{DEFAULT_DELAY, DEFAULT_TIMEOUT as DEFAULT_TIMEOUT_OF_REBOOT};
-use farrier_update::run::{BaselineId, Desired, Operation};
+use farrier_update::run::{BaselineId, Desired, MachineKind, Operation, OrderPolicy};
 use farrier_update::{
     AppliesTo, Component, FailedDependency, Force, Millis, Needs, PayloadRef, RebootNeed, RebootOrder,
     Requirement, SignatureRef, digest_of,
@@ -208,6 +209,30 @@ pub fn desired(from: DesiredState) -> Desired {
         DesiredState::Plan => Desired::Plan,
         DesiredState::Pause => Desired::Pause,
         DesiredState::Cancel => Desired::Cancel,
+    }
+}
+
+/// Converts whether types of machines order a run.
+pub fn order(from: ApiOrderPolicy) -> OrderPolicy {
+    match from {
+        ApiOrderPolicy::ByType => OrderPolicy::ByType,
+        ApiOrderPolicy::None => OrderPolicy::None,
+    }
+}
+
+/// Returns the place of a type of machine in the order of types.
+pub fn machine_kind(from: MachineType) -> MachineKind {
+    match from {
+        MachineType::Linux | MachineType::Windows | MachineType::VMware => MachineKind::Server,
+        MachineType::HPUX => MachineKind::HpuxServer,
+        MachineType::ILO | MachineType::IDRAC | MachineType::Redfish => MachineKind::ManagementProcessor,
+        MachineType::OnboardAdministrator => MachineKind::OnboardAdministrator,
+        MachineType::VirtualConnect => MachineKind::VirtualConnect,
+        MachineType::SASSwitch => MachineKind::SasSwitch,
+        MachineType::Superdome2 | MachineType::SuperdomeX | MachineType::SuperdomeFlex => {
+            MachineKind::Complex
+        }
+        MachineType::FCSwitch | MachineType::Moonshot => MachineKind::Other,
     }
 }
 

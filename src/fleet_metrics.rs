@@ -83,7 +83,7 @@ fn by_state(
     gauge(encoder, described, counts.into_iter().map(|(state, count)| ([state], number(count))))
 }
 
-pub(crate) fn run_nodes(all: impl Iterator<Item = Counts>) -> [([&'static str; 1], f64); 6] {
+pub(crate) fn run_nodes(all: impl Iterator<Item = Counts>) -> [([&'static str; 1], f64); 7] {
     let mut sums = [
         (["pending"], 0.0),
         (["in_progress"], 0.0),
@@ -91,10 +91,12 @@ pub(crate) fn run_nodes(all: impl Iterator<Item = Counts>) -> [([&'static str; 1
         (["failed"], 0.0),
         (["unreachable"], 0.0),
         (["cancelled"], 0.0),
+        (["skipped"], 0.0),
     ];
     for counts in all {
-        let Counts { total: _, pending, in_progress, succeeded, failed, unreachable, cancelled } = counts;
-        let parts = [pending, in_progress, succeeded, failed, unreachable, cancelled];
+        let Counts { total: _, pending, in_progress, succeeded, failed, unreachable, cancelled, skipped } =
+            counts;
+        let parts = [pending, in_progress, succeeded, failed, unreachable, cancelled, skipped];
         for ((_, sum), part) in sums.iter_mut().zip(parts) {
             *sum += f64::from(part);
         }

@@ -3,8 +3,8 @@
 mod status;
 
 pub use status::{
-    CallbackStatus, Counts, FileService, ListenerState, ListenerStatus, NodeNote, RecordedBaseline,
-    RunnerPorts, ServiceStatus, UpdateRunStatus,
+    CallbackStatus, Counts, FileService, ListenerState, ListenerStatus, NodeNote, OrderStep, OrderedNode,
+    RecordedBaseline, RunnerPorts, ServiceStatus, UpdateRunStatus,
 };
 
 use super::LocalRef;
@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Done", type_ = "integer", json_path = ".status.counts.succeeded"),
     printcolumn(name = "Failed", type_ = "integer", json_path = ".status.counts.failed"),
     printcolumn(name = "Unreachable", type_ = "integer", json_path = ".status.counts.unreachable"),
+    printcolumn(name = "Skipped", type_ = "integer", json_path = ".status.counts.skipped"),
     printcolumn(
         name = "Succeeded",
         type_ = "string",
@@ -88,10 +89,17 @@ pub struct UpdateRunSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("channel is immutable: make a new UpdateRun"))]
     pub channel: Channel,
 
-    /// How many machines are updated at a time, in which order, and when the run stops.
+    /// How many machines are updated at a time, and when the run stops.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("strategy is immutable: make a new UpdateRun"))]
     pub strategy: Strategy,
+
+    /// The order in which machines are updated: ByType (a device before those that depend on it, as docs/order.md
+    /// lists: Virtual Connect and SAS switches before the Onboard Administrator, that before iLOs, management
+    /// processors before servers) or None. What managedBy and partners of the machines say holds with either.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("order is immutable: make a new UpdateRun"))]
+    pub order: OrderPolicy,
 
     /// Whether Farrier reboots machines.
     #[serde(default)]
@@ -176,7 +184,17 @@ pub enum Operation {
     Update,
 }
 
-/// How many machines are updated at a time, in which order, and when the run stops.
+/// The order in which machines are updated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OrderPolicy {
+    /// By the types of the machines.
+    #[default]
+    ByType,
+    /// By managedBy alone.
+    None,
+}
+
+/// How many machines are updated at a time, and when the run stops.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Strategy {

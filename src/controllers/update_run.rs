@@ -3,6 +3,7 @@
 mod act;
 mod facts;
 mod observe;
+mod relations;
 mod status;
 
 pub(super) use facts::facts;

@@ -89,7 +89,7 @@ catalogue! {
     /// `succeeded`, `failed` or `cancelled`.
     RUNS: Gauge "farrier_runs" ["state"] worry "`failed` grows, or `waiting` stays above 0.";
     /// Machines of runs that have not ended, by their count in `status.counts`: `pending`,
-    /// `in_progress`, `succeeded`, `failed`, `unreachable` or `cancelled`.
+    /// `in_progress`, `succeeded`, `failed`, `unreachable`, `cancelled` or `skipped`.
     RUN_NODES: Gauge "farrier_run_nodes" ["state"] worry "`failed` or `unreachable` grows.";
     /// Runs that have not ended and whose failure budget is exhausted.
     RUNS_OVER_BUDGET: Gauge "farrier_runs_over_budget" [] worry "Above 0: such a run starts no further machines.";

@@ -54,6 +54,7 @@ async fn a_short_update_run_gets_the_documented_defaults() {
         "selector": {"matchLabels": {"rack": "r12"}},
         "baselineRef": {"name": "spring-2026"},
         "channel": "Session",
+        "order": "ByType",
         "strategy": {"maxConcurrent": 10, "retries": 0},
         "reboot": {"policy": "Never"},
         "listen": {"port": "Next"},

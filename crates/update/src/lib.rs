@@ -20,6 +20,8 @@
 //! - After an interruption between any two effects, the run continues where it was, and no
 //!   node is started twice.
 //! - The number of nodes in flight never exceeds `maxConcurrent`.
+//! - No node is begun before those that come before it have ended well, and no two partners are in flight
+//!   together.
 //! - Cancelling ends a run from any state.
 //! - Every run or node that has not ended reports what it waits for.
 //! - A run that has ended does nothing except expire.

@@ -419,6 +419,21 @@ reasons! {
     SomeFailed: Permanent,
     /// Another run is working on the node. The node is started when that run has finished with it.
     WaitingForNode: Informational,
+    /// A node that comes before this one has not ended; the message names it. This node is begun when that has
+    /// succeeded. See docs/order.md.
+    WaitingForPredecessor: Informational,
+    /// A partner of the node is being worked on; the message names it, and its run if that is another one. The node
+    /// is begun when that has ended.
+    PartnerAtWork: Informational,
+    /// The node was not begun, because a node before it or a partner did not succeed; the message names it. See to
+    /// that node, then start a new run.
+    Skipped: Permanent,
+    /// `spec.managedBy` names a ManagedNode that does not exist. Create it, or correct the field: a run waits for it
+    /// for the duration of `arrivalTimeout`.
+    ManagerNotFound: Permanent,
+    /// The order of the nodes goes in a circle, which the message draws. Correct `spec.managedBy` of one of them, then
+    /// start a new run.
+    OrderCycle: Permanent,
     /// The number of nodes in progress has reached `maxConcurrent`. The node is started when another node is
     /// done.
     WaitingForSlot: Informational,
@@ -542,6 +557,7 @@ impl Reason {
             Self::SecretNotFound
                 | Self::SecretIncomplete
                 | Self::NodeNotFound
+                | Self::ManagerNotFound
                 | Self::BaselineNotFound
                 | Self::NoNodesSelected
         )

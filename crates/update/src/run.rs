@@ -13,6 +13,7 @@
 //! - `run/stop.rs`: how a run ends, at its regular end or earlier.
 //! - `run/begin.rs`: how nodes are started.
 //! - `run/progress.rs`: the progress of one node.
+//! - `run/order.rs`: which nodes are begun after others, and which are never in flight together.
 //! - `run/runners.rs`: which runner works on a node.
 //! - `run/paths.rs`: which network paths must be open for a node.
 //! - `run/waiting.rs`: what nodes and runs wait for.
@@ -27,6 +28,7 @@ mod begin;
 mod conclude;
 mod decide;
 mod decision;
+mod order;
 mod paths;
 mod progress;
 mod runners;
@@ -40,6 +42,10 @@ pub use arrivals::{Arrivals, SETTLE};
 pub use baseline::BaselineId;
 pub use decide::decide;
 pub use decision::{Cond, CondStatus, Counts, Decision, Effect, Failing, RunSummary, WaitingOn, Wake};
+pub use order::{
+    BY_TYPE, IfUnreachable, MachineKind, Manager, OrderPolicy, OrderStep, OrderedNode, Relations, TypeEdge,
+    groups,
+};
 pub use paths::{NetworkPaths, PathState};
 pub use runners::{Runners, reassign};
 
@@ -92,6 +98,8 @@ pub struct RunFacts {
     pub operation: Operation,
     /// The maximum number of nodes in progress at the same time.
     pub max_concurrent: Limit,
+    /// Whether the types of machines order the nodes.
+    pub order: OrderPolicy,
     /// The maximum number of further attempts after a failed attempt. The runner counts the attempts.
     pub retries: u32,
     /// Whether the run is being deleted.
@@ -108,6 +116,9 @@ pub struct RunFacts {
     pub targets_recorded: bool,
     /// Nodes whose turn is recorded in the run's status, see [`Effect::RecordStarts`].
     pub starting: BTreeSet<NodeName>,
+    /// Nodes whose turn to be planned is recorded in the run's status. A plan needs no order, so such a turn
+    /// must not become a turn to be updated, even if the user changes the desired state meanwhile.
+    pub planning: BTreeSet<NodeName>,
     /// Nodes that the recorded list omits because of `spec.hold`.
     pub left_out: Vec<NodeName>,
     /// Why the selector cannot be parsed.
@@ -201,6 +212,8 @@ pub struct TargetFacts {
     /// Why nothing can be done with the node until the user corrects its spec: a reason, and a message that
     /// says what to correct.
     pub unfit: Option<(Reason, String)>,
+    /// How the node is related to other nodes.
+    pub relations: Relations,
     /// Whether the machine has to connect to the callback server: the engine of a machine whose channel is
     /// `Callback` always, a machine without an engine only while it fetches an image. So a node at work
     /// may begin to need the ports, and stop needing them.

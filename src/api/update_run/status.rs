@@ -44,11 +44,21 @@ pub struct UpdateRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub starting: Vec<String>,
 
+    /// Machines whose planning is being started. They count as in progress.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub planning: Vec<String>,
+
+    /// The order of the machines, as steps: each machine is begun when those that it is ordered after have
+    /// succeeded, which are in earlier steps. It is empty if all machines are in one step and none has a partner.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<OrderStep>,
+
     /// Machines that match the selector and are left out because of spec.hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
 
-    /// Machines that failed or could not be reached, at most 50.
+    /// Machines that failed or could not be reached, then machines that were not begun because of another one;
+    /// at most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failing: Vec<NodeNote>,
 
@@ -209,6 +219,32 @@ pub struct Counts {
     pub unreachable: u32,
     /// Machines whose work was cancelled.
     pub cancelled: u32,
+    /// Machines that were not begun because a machine before them, or a partner, did not succeed.
+    pub skipped: u32,
+}
+
+/// A step of the order of a run. There are at most 50; the last of them has all further machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OrderStep {
+    /// Number of machines in this step.
+    pub count: u32,
+    /// Some of the machines, at least one; at most 50 in all steps together.
+    #[serde(default)]
+    pub nodes: Vec<OrderedNode>,
+}
+
+/// The place of a machine in the order of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderedNode {
+    /// Name of the ManagedNode.
+    pub node: String,
+    /// The machines that it is begun after: the first names, and the number of further ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// The machines of the run that it is never worked on together with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_with: Option<String>,
 }
 
 /// A message about one machine.
@@ -220,4 +256,7 @@ pub struct NodeNote {
     pub reason: String,
     /// What happened and what to do next.
     pub message: String,
+    /// Since when the machine waits for this reason, as far as the list shows it. Only in status.waiting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
 }

@@ -1,13 +1,13 @@
 //! The facts about a NodeUpdate that a decision needs.
 
 use crate::api::node_update::{Intent as ApiIntent, NodeUpdateStatus};
-use crate::api::{FINALIZER, NodeUpdate, condition};
+use crate::api::{FINALIZER, NodeUpdate, UpdateRun, condition};
 use crate::convert::millis;
 use crate::runner;
 use farrier_update::Reason;
 use farrier_update::model::RunnerName;
 use farrier_update::run::{Intent, NodeEnd, UpdateFacts, UpdatePhase};
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 pub(crate) fn facts(update: &NodeUpdate) -> UpdateFacts {
     let intent = match update.spec.intent {
@@ -56,4 +56,10 @@ fn phase(update: &NodeUpdate, status: &NodeUpdateStatus) -> UpdatePhase {
 
 pub(super) fn reason(text: &str) -> Reason {
     Reason::parse(text).unwrap_or(Reason::Unknown)
+}
+
+/// Reports whether a NodeUpdate belongs to a run.
+pub(super) fn is_of(update: &NodeUpdate, run: &UpdateRun) -> bool {
+    update.spec.run_ref.name == run.name_any()
+        && update.owner_references().iter().any(|o| Some(&o.uid) == run.meta().uid.as_ref())
 }

@@ -3,8 +3,9 @@
 use super::super::Context;
 use super::super::assign;
 use super::super::baseline::problems;
-use super::facts::{facts, reason};
+use super::facts::{facts, is_of, reason};
 use super::namespace;
+use super::relations::Neighbours;
 use crate::api::node_update;
 use crate::api::update_run::{Operation as ApiOperation, UpdateRunSpec};
 use crate::api::{ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
@@ -39,7 +40,9 @@ pub(super) struct View {
 pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> View {
     let namespace = namespace(run);
     let updates = context.own_writes.updates(&context.caches, &namespace);
-    let recorded_starts = recorded_starts(context, run, &updates);
+    let mut nodes = context.caches.nodes.state();
+    nodes.retain(|node| node.namespace().as_deref() == Some(&namespace));
+    let neighbours = Neighbours::new(run, &nodes, &updates, &context.own_writes.runs(&context.caches));
     let now = millis(&condition::now());
     let (names, selector_error) = target_names(context, run, &namespace);
     let mut targets = BTreeMap::new();
@@ -53,7 +56,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
         if let Some(digest) = own.and_then(|u| u.status.as_ref()?.plan_digest.clone()) {
             plan_digests.insert(NodeName(name.clone()), digest);
         }
-        let claimed_by = claim(&updates, run, &name).or_else(|| recorded_starts.get(&name).cloned());
+        let claimed_by = neighbours.claimed_by(&name);
         let way_back = node.as_ref().and_then(|n| exposure::way_back(n, run, at_work(own.map(|u| &**u))));
         let unfit = node.as_ref().and_then(|n| context.exposer.site.misplaced(n));
         let unfit = unfit.map(|message| (Reason::AddressInClusterRange, message));
@@ -77,6 +80,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
                 hold: node.as_ref().is_some_and(|n| n.spec.hold),
                 claimed_by,
                 unfit,
+                relations: neighbours.relations(&name),
                 calls_back: way_back.is_some(),
                 update: own.map(|u| facts(u)),
             },
@@ -157,44 +161,11 @@ fn target_names(context: &Context, run: &UpdateRun, namespace: &str) -> (Vec<Str
     (context.caches.nodes.state().iter().filter(|n| matches(n)).map(|n| n.name_any()).collect(), None)
 }
 
-fn is_of(update: &NodeUpdate, run: &UpdateRun) -> bool {
-    update.spec.run_ref.name == run.name_any()
-        && update.owner_references().iter().any(|o| Some(&o.uid) == run.meta().uid.as_ref())
-}
-
 /// Returns the NodeUpdates of a run.
 pub(super) fn own_updates(context: &Context, run: &UpdateRun) -> Vec<Arc<NodeUpdate>> {
     let mut updates = context.own_writes.updates(&context.caches, &namespace(run));
     updates.retain(|u| is_of(u, run));
     updates
-}
-
-/// Returns another run that works on this machine.
-fn claim(updates: &[Arc<NodeUpdate>], run: &UpdateRun, node: &str) -> Option<RunName> {
-    updates
-        .iter()
-        .find(|u| u.spec.node_ref.name == node && !is_of(u, run) && facts(u).in_flight())
-        .map(|u| RunName(u.spec.run_ref.name.clone()))
-}
-
-/// Returns the machines whose start is recorded in another run and that have not ended, with that run.
-fn recorded_starts(
-    context: &Context,
-    run: &UpdateRun,
-    updates: &[Arc<NodeUpdate>],
-) -> BTreeMap<String, RunName> {
-    let others = context.own_writes.runs(&context.caches).into_iter();
-    let others = others.filter(|other| other.namespace() == run.namespace() && other.uid() != run.uid());
-    let mut recorded_starts = BTreeMap::new();
-    for other in others {
-        for node in other.status.iter().flat_map(|status| &status.starting) {
-            let mut of_start = updates.iter().filter(|u| is_of(u, &other) && u.spec.node_ref.name == *node);
-            if !of_start.any(|update| facts(update).is_done()) {
-                recorded_starts.insert(node.clone(), RunName(other.name_any()));
-            }
-        }
-    }
-    recorded_starts
 }
 
 /// `with_engine` is a machine of the run that takes an engine, if there is one.
@@ -206,6 +177,7 @@ fn run_facts(run: &UpdateRun, selector_error: Option<String>, with_engine: Optio
         name: RunName(run.name_any()),
         desired: convert::desired(spec.desired_state),
         operation: convert::operation(spec.operation),
+        order: convert::order(spec.order),
         max_concurrent: quantity::limit(&spec.strategy.max_concurrent).unwrap_or(Limit::Count(1)),
         retries: spec.strategy.retries,
         deleting: run.metadata.deletion_timestamp.is_some(),
@@ -219,6 +191,7 @@ fn run_facts(run: &UpdateRun, selector_error: Option<String>, with_engine: Optio
         not_supported: not_supported(spec, with_engine),
         targets_recorded: status.nodes.is_some(),
         starting: status.starting.iter().map(|n| NodeName(n.clone())).collect(),
+        planning: status.planning.iter().map(|n| NodeName(n.clone())).collect(),
         left_out: status.left_out.iter().map(|n| NodeName(n.clone())).collect(),
         selector_error,
     }

@@ -2,11 +2,13 @@
 
 use super::super::Context;
 use super::observe::View;
-use crate::api::update_run::{Counts, NodeNote, RecordedBaseline, UpdateRunStatus};
+use crate::api::update_run::{Counts, NodeNote, OrderStep, OrderedNode, RecordedBaseline, UpdateRunStatus};
 use crate::api::{UpdateRun, condition};
 use crate::publish::Action;
 use farrier_update::plan::combined_digest;
-use farrier_update::run::{BaselineId, Cond, CondStatus, Decision, Effect, RunSummary};
+use farrier_update::run::{
+    self, BaselineId, Cond, CondStatus, Decision, Effect, Failing, RunSummary, WaitingOn,
+};
 use farrier_update::{Millis, NodeName, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
@@ -56,6 +58,8 @@ pub(super) fn render(
         nodes,
         baseline,
         starting: names(&summary.starting),
+        planning: names(&summary.planning),
+        order: summary.order.iter().map(step).collect(),
         left_out,
         failing: summary
             .failing
@@ -65,17 +69,14 @@ pub(super) fn render(
                 node: f.node.0.clone(),
                 reason: f.reason.as_str().into(),
                 message: f.message.clone(),
+                since: None,
             })
             .collect(),
         waiting: decision
             .waiting
             .iter()
             .take(MAX_NAMES)
-            .map(|(node, on)| NodeNote {
-                node: node.0.clone(),
-                reason: on.reason.as_str().into(),
-                message: on.message.clone(),
-            })
+            .map(|(node, on)| waits(&node.0, on, &old.waiting, &now))
             .collect(),
         callback: old.callback,
         // Each runner writes its own listeners.
@@ -83,6 +84,24 @@ pub(super) fn render(
         started_at: old.started_at.or_else(|| started.then(|| now.clone())),
         finished_at: old.finished_at.or_else(|| ended.then_some(now)),
     }
+}
+
+/// Returns what a machine waits for. If it waited for the same reason before, the time stays.
+fn waits(node: &str, on: &WaitingOn, before: &[NodeNote], now: &Time) -> NodeNote {
+    let reason = on.reason.as_str();
+    let same = before.iter().find(|note| note.node == node && note.reason == reason);
+    let since = same.map_or_else(|| Some(now.clone()), |note| note.since.clone());
+    NodeNote { node: node.to_owned(), reason: reason.into(), message: on.message.clone(), since }
+}
+
+fn step(step: &run::OrderStep) -> OrderStep {
+    let node = |node: &run::OrderedNode| OrderedNode {
+        node: node.node.0.clone(),
+        after: node.after.clone(),
+        not_with: node.not_with.clone(),
+    };
+    let count = u32::try_from(step.count).unwrap_or(u32::MAX);
+    OrderStep { count, nodes: step.nodes.iter().map(node).collect() }
 }
 
 /// Records a baseline, together with the list of machines; of a run of an earlier version, with the first
@@ -97,6 +116,8 @@ fn conditions_of(summary: &RunSummary) -> Vec<(&'static str, &Cond)> {
     let RunSummary {
         counts: _,
         starting: _,
+        planning: _,
+        order: _,
         failing: _,
         arrival_deadline: _,
         planned,
@@ -129,8 +150,9 @@ fn counts(summary: &RunSummary) -> Counts {
         failed,
         unreachable,
         cancelled,
+        skipped,
     } = summary.counts;
-    Counts { total, pending, in_progress, succeeded, failed, unreachable, cancelled }
+    Counts { total, pending, in_progress, succeeded, failed, unreachable, cancelled, skipped }
 }
 
 /// Converts a time for the API. A time beyond its range becomes the last time that it can represent.
@@ -177,6 +199,14 @@ pub(super) async fn announce(context: &Context, run: &UpdateRun, decision: &Deci
     if stopped && before.is_none_or(|b| b.reason != summary.progressing.reason.as_str()) {
         let Cond { reason, message, .. } = &summary.progressing;
         context.events.normal(&about, *reason, Action::Wait, message).await;
+    }
+    let skipped = run.status.as_ref().map_or(0, |status| status.counts.skipped);
+    if summary.counts.skipped > skipped {
+        let why = summary.failing.iter().find(|failing| failing.reason == Reason::Skipped);
+        if let Some(Failing { node, reason, message }) = why {
+            let note = format!("{} skipped; {node}: {message}", summary.counts.skipped);
+            context.events.warning(&about, *reason, Action::Skip, &note).await;
+        }
     }
     if let Some(end) = summary.end().filter(|_| !was_finished) {
         if end.succeeded {

@@ -49,6 +49,8 @@ actions! {
     Plan on "UpdateRun, NodeUpdate" because "`Planned`",
     /// Machines were started; the note names them.
     Start on "UpdateRun" because "`Started`",
+    /// Machines will not be begun because of another one; the note names that one.
+    Skip on "UpdateRun" because "`Skipped`",
     /// The run is waiting; the note says for what.
     Wait on "UpdateRun" because "as in the condition `Progressing`",
     /// The run has ended.

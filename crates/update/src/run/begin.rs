@@ -5,11 +5,15 @@
 //! that the decision was based on. Either the next leader sees the record, and the node counts as
 //! started, or the write is rejected, and nothing was started.
 
+use super::order::{AtWork, Wait};
 use super::progress::Fleet;
 use super::waiting::{no_runner, waiting_on};
 use super::{Desired, Effect, Intent, Observed, Runners, WaitingOn};
 use crate::model::{NodeName, RunnerName};
 use crate::reason::Reason;
+
+/// How many of the nodes that wait for others the condition of a run names; `status.waiting` has more.
+const FEW_WAITS: usize = 3;
 
 /// The nodes that a decision starts.
 #[derive(Debug)]
@@ -19,12 +23,16 @@ pub(super) struct Begin<'a> {
     limit: usize,
     slots: usize,
     runners: Runners,
-    /// The intent for each node that is started.
+    /// The partners at work, including the nodes that this decision starts.
+    partners: AtWork<'a>,
+    /// What the turns that this decision gives are for.
     pub(super) goal: Intent,
     /// Whether a node would be started if the network paths to it were open.
     pub(super) wants: bool,
     /// Nodes whose turn has come.
     pub(super) begun: Vec<NodeName>,
+    /// Nodes that wait for another node of the run, each with that node.
+    waits: Vec<(&'a NodeName, &'a NodeName)>,
     /// Effects that carry out the recorded turns, and record the next ones.
     pub(super) effects: Vec<Effect>,
 }
@@ -32,7 +40,7 @@ pub(super) struct Begin<'a> {
 impl<'a> Begin<'a> {
     pub(super) fn new(
         observed: &'a Observed,
-        fleet: &Fleet<'_>,
+        fleet: &Fleet<'a>,
         brake: Option<&'a (Reason, String)>,
     ) -> Self {
         Self {
@@ -41,23 +49,25 @@ impl<'a> Begin<'a> {
             limit: fleet.limit(observed),
             slots: fleet.slots(observed),
             runners: observed.runners.clone(),
+            partners: fleet.order.at_work.clone(),
             goal: match observed.run.desired {
                 Desired::Plan => Intent::Plan,
                 Desired::Run | Desired::Pause | Desired::Cancel => Intent::Run,
             },
             wants: false,
             begun: Vec::new(),
+            waits: Vec::new(),
             effects: Vec::new(),
         }
     }
 
     /// Starts a node whose turn is recorded. The node counts as started, so that a pause does not
     /// affect it.
-    pub(super) fn carry_out(&mut self, node: &NodeName, planned: bool) -> WaitingOn {
+    pub(super) fn carry_out(&mut self, node: &NodeName, intent: Intent, planned: bool) -> WaitingOn {
         if let Some(closed) = self.closed(node) {
             return closed;
         }
-        let (node, intent) = (node.clone(), self.goal);
+        let node = node.clone();
         let effect = if planned {
             Effect::SetIntent { node, intent }
         } else {
@@ -68,10 +78,22 @@ impl<'a> Begin<'a> {
         waiting_on(Reason::InProgress, "is being started")
     }
 
-    /// Gives a node its turn, if the limits allow another node.
-    pub(super) fn take_turn(&mut self, node: &NodeName) -> WaitingOn {
+    /// Holds a node back for which another one comes first.
+    pub(super) fn hold_back(&mut self, node: &'a NodeName, wait: &Wait<'a>) -> WaitingOn {
         if let Some((reason, message)) = self.brake {
             return waiting_on(*reason, message);
+        }
+        self.waits.push((node, wait.on));
+        wait.waiting_on()
+    }
+
+    /// Gives a node its turn, if no partner is at work and the limits allow another node.
+    pub(super) fn take_turn(&mut self, node: &'a NodeName) -> WaitingOn {
+        if let Some((reason, message)) = self.brake {
+            return waiting_on(*reason, message);
+        }
+        if let Some(wait) = self.partners.wait(self.observed, node) {
+            return self.hold_back(node, &wait);
         }
         if self.slots == 0 {
             return self.no_slot();
@@ -83,8 +105,20 @@ impl<'a> Begin<'a> {
             return no_runner();
         }
         self.slots -= 1;
+        self.partners.add(self.observed, node);
         self.begun.push(node.clone());
         waiting_on(Reason::InProgress, "is about to be started")
+    }
+
+    /// Says which nodes wait for which others: a few names, and how many there are; empty if there is none.
+    pub(super) fn waits(&self) -> String {
+        let pair = |(node, on): &(&NodeName, &NodeName)| format!("{node} for {on}");
+        let few: Vec<String> = self.waits.iter().take(FEW_WAITS).map(pair).collect();
+        match self.waits.len() {
+            0 => String::new(),
+            all if all > few.len() => format!("; {all} wait for others: {}, …", few.join(", ")),
+            all => format!("; {all} wait for others: {}", few.join(", ")),
+        }
     }
 
     /// Completes the decision after all nodes have been visited.

@@ -50,7 +50,8 @@ pub(super) fn conclude_with_paths(
         effects.insert(0, paths);
     }
     let look_again = |waiting_on: &WaitingOn| {
-        (waiting_on.reason == Reason::WaitingForNode).then(|| observed.now.after(RESYNC_INTERVAL))
+        matches!(waiting_on.reason, Reason::WaitingForNode | Reason::PartnerAtWork)
+            .then(|| observed.now.after(RESYNC_INTERVAL))
     };
     let wake = waiting
         .iter()
@@ -60,15 +61,15 @@ pub(super) fn conclude_with_paths(
         .min()
         .map_or(Wake::OnChange, Wake::At);
     let begun = effects.iter().flat_map(|effect| match effect {
-        Effect::RecordStarts { nodes } => nodes.as_slice(),
+        Effect::RecordStarts { nodes } => nodes.clone(),
         Effect::RecordTargets { .. }
         | Effect::Start { .. }
         | Effect::SetIntent { .. }
         | Effect::OpenPaths
         | Effect::ClosePaths
         | Effect::ReleaseRun
-        | Effect::DeleteRun => &[],
+        | Effect::DeleteRun => Vec::new(),
     });
-    let status = render(observed, fleet, begun.cloned(), state);
+    let status = render(observed, fleet, &begun.collect::<Vec<_>>(), state);
     Decision { effects, waiting, status, wake, confirm: false }
 }

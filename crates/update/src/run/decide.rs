@@ -6,7 +6,9 @@
 //! 3. Before the first node is started, the list of nodes is recorded, and that decision has
 //!    no other effect. The run waits for missing objects until a deadline.
 //! 4. Nodes are started in the order of their names, as many as `maxConcurrent` allows. No
-//!    node is started before the network paths to it are open and its turn is recorded.
+//!    node is started before the network paths to it are open and its turn is recorded. A node
+//!    is not started before those that the run's order puts before it have succeeded, nor
+//!    while a partner is in flight. An order that contradicts itself ends a run that has not begun.
 //! 5. When no work is left, the network paths are closed, and then the run ends.
 //! 6. No run ends, and no list is recorded, because of an absence that only a cache shows.
 
@@ -37,6 +39,9 @@ pub fn decide(observed: &Observed) -> Decision {
     if let Some(stop) = Stop::of(observed) {
         return stop::decide(observed, &fleet, &stop);
     }
+    if let Some(stop) = Stop::of_order(observed, &fleet) {
+        return stop::decide(observed, &fleet, &stop);
+    }
     let decision =
         if observed.run.targets_recorded { advance(observed, &fleet) } else { select(observed, &fleet) };
     if is_baseline_unconfirmed(observed) {
@@ -64,17 +69,19 @@ fn finished(observed: &Observed, fleet: &Fleet<'_>, end: &RunEnd) -> Decision {
 }
 
 /// Rules 4 and 5.
-fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
+fn advance<'a>(observed: &'a Observed, fleet: &Fleet<'a>) -> Decision {
     let brake = brake(observed);
     let mut begin = Begin::new(observed, fleet, brake.as_ref());
     let mut waiting = Vec::new();
     for (&node, progress) in &fleet.nodes {
         let waiting_on = match progress {
-            NodeProgress::Done(_) | NodeProgress::Idle { planned: _, blocker: Some(Blocker::Gone) } => {
+            NodeProgress::Done(_)
+            | NodeProgress::Skipped(_)
+            | NodeProgress::Idle { planned: _, blocker: Some(Blocker::Gone) } => {
                 continue;
             }
             NodeProgress::Active(update) => in_flight(update, observed),
-            NodeProgress::Due { planned } => begin.carry_out(node, *planned),
+            NodeProgress::Due { goal, planned } => begin.carry_out(node, *goal, *planned),
             NodeProgress::Idle { planned: true, blocker: _ } if begin.goal == Intent::Plan => planned(),
             NodeProgress::Idle { planned: _, blocker: Some(Blocker::Held) } => held(node),
             NodeProgress::Idle { planned: _, blocker: Some(Blocker::Unfit(reason, message)) } => {
@@ -87,41 +94,50 @@ fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
                 ),
                 until: None,
             },
+            NodeProgress::Idle { planned: _, blocker: Some(Blocker::Ordered(wait)) } => {
+                begin.hold_back(node, wait)
+            }
+            NodeProgress::Idle { planned: _, blocker: Some(Blocker::Skipped(skip)) } => {
+                waiting_on(skip.reason(), &skip.message(fleet.order.cycle.as_deref()))
+            }
             NodeProgress::Idle { planned: _, blocker: None } => begin.take_turn(node),
         };
         waiting.push((node.clone(), waiting_on));
     }
+    let waits = begin.waits();
     let Begin { wants, begun, effects, .. } = begin.end();
     if effects.is_empty() && is_over(observed, fleet) {
-        // Only a cache shows that a node is gone or still held.
-        if fleet.gone() + fleet.held() > 0 && !observed.arrivals.confirmed {
+        // Only a cache shows that a node is gone or still held, or that a manager is missing.
+        if fleet.gone() + fleet.held() + fleet.without_manager() > 0 && !observed.arrivals.confirmed {
             return unconfirmed(observed, fleet, waiting);
         }
         return stop::complete(observed, fleet, waiting);
     }
-    let state = progress_of(observed, fleet, brake, begun.len(), &waiting);
+    let state = progress_of(observed, fleet, brake, begun.len(), &waiting, &waits);
     conclude_with_paths(observed, fleet, effects, waiting, &state, wants)
 }
 
-/// Reports whether no work is left: every node has ended or is held by the user.
+/// Reports whether no work is left: every node has ended, is not begun because of another one, or is held by
+/// the user.
 ///
 /// Held nodes do not prevent the end of a run that is carried out, because a run that never
 /// ends does not help the user. A run that is planned or paused waits for the user anyway.
 fn is_over(observed: &Observed, fleet: &Fleet<'_>) -> bool {
     let left = fleet.nodes.len() - fleet.over();
     match observed.run.desired {
-        Desired::Run => left == fleet.held(),
+        Desired::Run => left == fleet.held() + fleet.plans_to_give_up(),
         Desired::Plan | Desired::Pause | Desired::Cancel => left == 0,
     }
 }
 
-/// Returns the state of the run while nodes are left.
+/// Returns the state of the run while nodes are left. `waits` says which nodes wait for which others.
 fn progress_of(
     observed: &Observed,
     fleet: &Fleet<'_>,
     brake: Option<(Reason, String)>,
     begun: usize,
     waiting: &[(NodeName, WaitingOn)],
+    waits: &str,
 ) -> State {
     let total = fleet.nodes.len();
     let moving = fleet.active() + begun;
@@ -138,7 +154,7 @@ fn progress_of(
         let slow =
             [Reason::WaitingForRunner, Reason::WaitingForRetry].into_iter().find(|&reason| some(reason));
         let works = begun > 0 || some(Reason::InProgress) || some(Reason::Cancelling);
-        let message = format!("{moving} of {total} nodes in progress, {over} ended");
+        let message = format!("{moving} of {total} nodes in progress, {over} ended{waits}");
         if works {
             return State::Moving { reason: Reason::InProgress, message };
         }
@@ -158,7 +174,11 @@ fn progress_of(
         );
         return State::Waiting { reason: Reason::PlanOnly, message };
     }
-    match waiting.iter().find(|(_, waiting_on)| waiting_on.reason != Reason::PlanOnly) {
+    // What keeps the first nodes of the order also keeps those after them.
+    let is_first = |reason: Reason| !matches!(reason, Reason::PlanOnly | Reason::WaitingForPredecessor);
+    let first = waiting.iter().find(|(_, waiting_on)| is_first(waiting_on.reason));
+    let other = || waiting.iter().find(|(_, waiting_on)| waiting_on.reason != Reason::PlanOnly);
+    match first.or_else(other) {
         Some((node, waiting_on)) => State::Waiting {
             reason: waiting_on.reason,
             message: format!("{} nodes are left; {node}: {}", total - over, waiting_on.message),

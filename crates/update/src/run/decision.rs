@@ -1,6 +1,6 @@
 //! The result of a decision: effects, waits, the status, and the time of the next decision.
 
-use super::{Intent, RunEnd};
+use super::{Intent, OrderStep, RunEnd};
 use crate::model::{Millis, NodeName, RunnerName};
 use crate::reason::Reason;
 
@@ -109,7 +109,12 @@ pub struct RunSummary {
     /// Nodes whose turn is recorded and whose NodeUpdate is not visible yet, sorted by name. Each
     /// counts as in progress.
     pub starting: Vec<NodeName>,
-    /// Every node that failed or was not reached, sorted by name.
+    /// As `starting`, for nodes whose turn is to be planned.
+    pub planning: Vec<NodeName>,
+    /// The order of the nodes; empty if it has one step and no partners.
+    pub order: Vec<OrderStep>,
+    /// Every node that failed or was not reached, sorted by name; then every node that was not begun because
+    /// of another one, sorted by name.
     pub failing: Vec<Failing>,
     /// When the run stops waiting for missing objects; `None` while this wait has not begun.
     pub arrival_deadline: Option<Millis>,
@@ -160,9 +165,11 @@ pub struct Counts {
     pub unreachable: u32,
     /// Cancelled by the user.
     pub cancelled: u32,
+    /// Not begun, because a node before them or a partner did not succeed.
+    pub skipped: u32,
 }
 
-/// A node that failed or was not reached.
+/// A node that failed, was not reached, or was not begun because of another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failing {
     /// The node.

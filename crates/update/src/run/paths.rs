@@ -146,7 +146,8 @@ pub(super) fn effect(
 /// Reports whether any node that is or may be started has to connect to the callback server.
 fn calls_back(observed: &Observed, fleet: &Fleet<'_>) -> bool {
     observed.targets.iter().any(|(node, facts)| {
-        facts.calls_back && !matches!(fleet.nodes.get(node), None | Some(NodeProgress::Done(_)))
+        facts.calls_back
+            && !matches!(fleet.nodes.get(node), None | Some(NodeProgress::Done(_) | NodeProgress::Skipped(_)))
     })
 }
 

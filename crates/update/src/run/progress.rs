@@ -1,6 +1,7 @@
 //! Derives the progress of a run's nodes from the observed state.
 
-use super::{Desired, NodeEnd, Observed, TargetFacts, UpdateFacts, UpdatePhase};
+use super::order::{Cause, Order, Skip, Standing, Wait};
+use super::{Desired, Intent, NodeEnd, Observed, TargetFacts, UpdateFacts, UpdatePhase};
 use crate::model::{NodeName, RunName};
 use crate::reason::Reason;
 use std::collections::BTreeMap;
@@ -12,9 +13,14 @@ pub(super) enum NodeProgress<'a> {
     Done(&'a NodeEnd),
     /// The NodeUpdate is in flight, or is a plan that is being given up.
     Active(&'a UpdateFacts),
+    /// The node is not begun in this run because of another one: it was never started, or its plan was given
+    /// up.
+    Skipped(Skip<'a>),
     /// The turn of the node is recorded. The node may be started at any moment, even by an earlier
     /// leader.
     Due {
+        /// What the turn is for.
+        goal: Intent,
         /// Whether the node has a plan: a NodeUpdate that waits to be carried out.
         planned: bool,
     },
@@ -38,15 +44,51 @@ pub(super) enum Blocker<'a> {
     Unfit(Reason, &'a str),
     /// Another run is working on the node.
     Claimed(&'a RunName),
+    /// Another node comes first.
+    Ordered(Wait<'a>),
+    /// The node is not begun in this run, because of another one. It has a plan, which is given up.
+    Skipped(Skip<'a>),
 }
 
 impl<'a> NodeProgress<'a> {
-    fn of(facts: &'a TargetFacts, due: bool) -> Self {
-        match &facts.update {
-            Some(UpdateFacts { phase: UpdatePhase::Done(end), .. }) => Self::Done(end),
-            Some(update) if !update.is_planned() => Self::Active(update),
-            planned if due => Self::Due { planned: planned.is_some() },
-            planned => Self::Idle { planned: planned.is_some(), blocker: blocker(facts) },
+    fn of(facts: &'a TargetFacts, turn: Option<Intent>) -> Self {
+        match (&facts.update, turn) {
+            (Some(UpdateFacts { phase: UpdatePhase::Done(end), .. }), _) => Self::Done(end),
+            (Some(update), _) if !update.is_planned() => Self::Active(update),
+            (planned, Some(goal)) => Self::Due { goal, planned: planned.is_some() },
+            (planned, None) => Self::Idle { planned: planned.is_some(), blocker: blocker(facts) },
+        }
+    }
+
+    /// Reports whether the NodeUpdate is in progress, or about to be created.
+    pub(super) const fn is_active(&self) -> bool {
+        match self {
+            Self::Active(_) | Self::Due { .. } => true,
+            Self::Done(_) | Self::Skipped(_) | Self::Idle { .. } => false,
+        }
+    }
+
+    /// Returns the progress of a node in this place of the order.
+    fn placed(self, standing: Standing<'a>) -> Self {
+        match (self, standing) {
+            (
+                Self::Idle { planned, blocker: None | Some(Blocker::Unfit(..) | Blocker::Claimed(_)) },
+                Standing::Skipped(skip),
+            ) => {
+                if planned {
+                    Self::Idle { planned, blocker: Some(Blocker::Skipped(skip)) }
+                } else {
+                    Self::Skipped(skip)
+                }
+            }
+            (Self::Done(NodeEnd::Cancelled), Standing::Skipped(skip)) => Self::Skipped(skip),
+            (Self::Idle { planned, blocker: None }, Standing::Waits(wait)) => {
+                Self::Idle { planned, blocker: Some(Blocker::Ordered(wait)) }
+            }
+            (
+                Self::Done(_) | Self::Active(_) | Self::Skipped(_) | Self::Due { .. } | Self::Idle { .. },
+                Standing::Skipped(_) | Standing::Waits(_),
+            ) => self,
         }
     }
 }
@@ -66,11 +108,17 @@ fn blocker(facts: &TargetFacts) -> Option<Blocker<'_>> {
     facts.claimed_by.as_ref().map(Blocker::Claimed)
 }
 
-/// Reports whether the turn of a node is recorded and not used yet. While the run is only planned,
-/// a complete plan has used the turn.
-fn is_due(observed: &Observed, node: &NodeName, facts: &TargetFacts) -> bool {
-    let is_made = facts.update.as_ref().is_some_and(UpdateFacts::is_planned);
-    observed.run.starting.contains(node) && !(is_made && observed.run.desired == Desired::Plan)
+/// Returns what the recorded turn of a node is for, if it is not used yet. A NodeUpdate has used the turn to be
+/// planned.
+fn turn(observed: &Observed, node: &NodeName, facts: &TargetFacts) -> Option<Intent> {
+    let run = &observed.run;
+    // Earlier versions recorded the turns of a plan in the same list.
+    let goal = if run.desired == Desired::Plan { Intent::Plan } else { Intent::Run };
+    let recorded = run.starting.contains(node).then_some(goal);
+    match &facts.update {
+        None => run.planning.contains(node).then_some(Intent::Plan).or(recorded),
+        Some(_) => recorded.filter(|goal| *goal == Intent::Run),
+    }
 }
 
 /// All nodes of a run.
@@ -78,19 +126,27 @@ fn is_due(observed: &Observed, node: &NodeName, facts: &TargetFacts) -> bool {
 pub(super) struct Fleet<'a> {
     /// The progress of each node, by name.
     pub(super) nodes: BTreeMap<&'a NodeName, NodeProgress<'a>>,
+    /// The order of the nodes.
+    pub(super) order: Order<'a>,
 }
 
 impl<'a> Fleet<'a> {
     /// Returns the nodes of the recorded list, or, if no list is recorded yet, the nodes with a
     /// NodeUpdate.
     pub(super) fn of(observed: &'a Observed) -> Self {
-        let nodes = observed
+        let mut nodes: BTreeMap<_, _> = observed
             .targets
             .iter()
             .filter(|(_, facts)| observed.run.targets_recorded || facts.update.is_some())
-            .map(|(node, facts)| (node, NodeProgress::of(facts, is_due(observed, node, facts))))
+            .map(|(node, facts)| (node, NodeProgress::of(facts, turn(observed, node, facts))))
             .collect();
-        Self { nodes }
+        let order = Order::of(observed, &nodes);
+        for (node, standing) in &order.standings {
+            if let Some(progress) = nodes.get_mut(node) {
+                *progress = progress.placed(*standing);
+            }
+        }
+        Self { nodes, order }
     }
 
     /// Returns the maximum number of nodes in progress at the same time.
@@ -107,23 +163,21 @@ impl<'a> Fleet<'a> {
     fn in_flight(&self) -> usize {
         self.count(|progress| match progress {
             NodeProgress::Active(update) => update.in_flight(),
-            NodeProgress::Due { planned: _ } => true,
-            NodeProgress::Done(_) | NodeProgress::Idle { .. } => false,
+            NodeProgress::Due { .. } => true,
+            NodeProgress::Done(_) | NodeProgress::Skipped(_) | NodeProgress::Idle { .. } => false,
         })
     }
 
     /// Returns the number of nodes with a NodeUpdate in progress, including those that are about
     /// to start.
     pub(super) fn active(&self) -> usize {
-        self.count(|progress| matches!(progress, NodeProgress::Active(_) | NodeProgress::Due { .. }))
+        self.count(NodeProgress::is_active)
     }
 
-    /// Returns the nodes whose turn is recorded and not used yet.
-    pub(super) fn due(&self) -> impl Iterator<Item = &'a NodeName> {
-        self.nodes
-            .iter()
-            .filter(|(_, progress)| matches!(progress, NodeProgress::Due { .. }))
-            .map(|(node, _)| *node)
+    /// Returns the nodes whose turn for this is recorded and not used yet.
+    pub(super) fn due(&self, wanted: Intent) -> impl Iterator<Item = &'a NodeName> {
+        let is_due = move |progress: &NodeProgress<'_>| matches!(progress, NodeProgress::Due { goal, planned: _ } if *goal == wanted);
+        self.nodes.iter().filter(move |(_, progress)| is_due(progress)).map(|(node, _)| *node)
     }
 
     /// Returns the number of nodes with a plan that waits to be carried out.
@@ -141,20 +195,61 @@ impl<'a> Fleet<'a> {
         self.count(|progress| matches!(progress, NodeProgress::Idle { blocker: Some(Blocker::Gone), .. }))
     }
 
-    /// Returns the number of nodes on which no further work happens unless a user acts.
-    pub(super) fn over(&self) -> usize {
+    /// Returns the number of nodes whose plan is given up, because they are not begun.
+    pub(super) fn plans_to_give_up(&self) -> usize {
+        self.count(|progress| {
+            matches!(progress, NodeProgress::Idle { blocker: Some(Blocker::Skipped(_)), .. })
+        })
+    }
+
+    /// Returns the number of nodes that are not begun because the node that manages them does not exist.
+    pub(super) fn without_manager(&self) -> usize {
+        let of = |skip: &Skip<'_>| skip.cause == Cause::NoManager;
         self.count(|progress| match progress {
-            NodeProgress::Done(_) | NodeProgress::Idle { planned: _, blocker: Some(Blocker::Gone) } => true,
-            NodeProgress::Active(_)
-            | NodeProgress::Due { planned: _ }
+            NodeProgress::Skipped(skip)
+            | NodeProgress::Idle { planned: _, blocker: Some(Blocker::Skipped(skip)) } => of(skip),
+            NodeProgress::Done(_)
+            | NodeProgress::Active(_)
+            | NodeProgress::Due { .. }
             | NodeProgress::Idle {
                 planned: _,
-                blocker: Some(Blocker::Held | Blocker::Unfit(..) | Blocker::Claimed(_)) | None,
+                blocker:
+                    Some(
+                        Blocker::Gone
+                        | Blocker::Held
+                        | Blocker::Unfit(..)
+                        | Blocker::Claimed(_)
+                        | Blocker::Ordered(_),
+                    )
+                    | None,
             } => false,
         })
     }
 
-    fn count(&self, wanted: impl Fn(&NodeProgress<'_>) -> bool) -> usize {
+    /// Returns the number of nodes on which no further work happens unless a user acts.
+    pub(super) fn over(&self) -> usize {
+        self.count(|progress| match progress {
+            NodeProgress::Done(_)
+            | NodeProgress::Skipped(_)
+            | NodeProgress::Idle { planned: _, blocker: Some(Blocker::Gone) } => true,
+            NodeProgress::Active(_)
+            | NodeProgress::Due { .. }
+            | NodeProgress::Idle {
+                planned: _,
+                blocker:
+                    Some(
+                        Blocker::Held
+                        | Blocker::Unfit(..)
+                        | Blocker::Claimed(_)
+                        | Blocker::Ordered(_)
+                        | Blocker::Skipped(_),
+                    )
+                    | None,
+            } => false,
+        })
+    }
+
+    fn count(&self, wanted: impl Fn(&NodeProgress<'a>) -> bool) -> usize {
         self.nodes.values().filter(|progress| wanted(progress)).count()
     }
 }

@@ -2,10 +2,11 @@
 
 use super::arrivals::settles_at;
 use super::conclude::conclude;
+use super::order::{missing_manager, no_manager};
 use super::progress::Fleet;
 use super::state::State;
 use super::waiting::{begun, brake, names};
-use super::{BaselineFacts, Decision, Desired, Effect, Observed, RunEnd, WaitingOn};
+use super::{BaselineFacts, Decision, Desired, Effect, Observed, Operation, RunEnd, WaitingOn};
 use crate::model::NodeName;
 use crate::reason::Reason;
 
@@ -44,6 +45,9 @@ pub(super) fn select(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
         let state = State::Moving { reason: Reason::InProgress, message };
         return conclude(observed, fleet, Vec::new(), waiting, &state).no_later_than(at);
     }
+    if let Some((node, manager)) = awaited_manager(observed, &nodes).filter(|_| fleet.nodes.is_empty()) {
+        return await_manager(observed, fleet, node, manager);
+    }
     if !observed.arrivals.confirmed {
         return unconfirmed(observed, fleet, waiting);
     }
@@ -62,6 +66,33 @@ fn selected(observed: &Observed) -> (Vec<NodeName>, Vec<NodeName>) {
         there.partition(|(_, facts)| !facts.hold || facts.update.is_some());
     let names = |list: Vec<(&NodeName, _)>| list.into_iter().map(|(node, _)| node.clone()).collect();
     (names(nodes), names(left_out))
+}
+
+/// Returns a node of the run and the node that manages it, if that does not exist yet. A list that is recorded
+/// before both are there may have only one of them.
+fn awaited_manager<'a>(
+    observed: &'a Observed,
+    nodes: &'a [NodeName],
+) -> Option<(&'a NodeName, &'a NodeName)> {
+    let is_open = observed.arrivals.open_until(observed.now).is_some();
+    let is_ordered = observed.run.operation == Operation::Update;
+    let mut missing = nodes.iter().filter_map(|node| Some((node, missing_manager(observed, node)?)));
+    missing.next().filter(|_| is_open && is_ordered)
+}
+
+/// Waits for the node that manages another one.
+fn await_manager(observed: &Observed, fleet: &Fleet<'_>, node: &NodeName, manager: &NodeName) -> Decision {
+    let reason = Reason::ManagerNotFound;
+    let decide =
+        |message| conclude(observed, fleet, Vec::new(), Vec::new(), &State::Waiting { reason, message });
+    let what = format!("ManagedNode {node}: {}", no_manager(manager));
+    match (observed.run.desired, observed.arrivals.open_until(observed.now)) {
+        (Desired::Run | Desired::Pause | Desired::Cancel, Some(until)) => {
+            decide(format!("{what}; the run waits until {until}")).no_later_than(until)
+        }
+        // A plan waits for the user anyway.
+        (Desired::Plan, _) | (_, None) => decide(what),
+    }
 }
 
 /// The decision if no node can be updated.

@@ -4,7 +4,7 @@ use super::paths;
 use super::progress::{Blocker, Fleet, NodeProgress};
 use super::state::{State, Unstarted, cond};
 use super::waiting::names;
-use super::{Cond, CondStatus, Counts, Desired, Failing, NodeEnd, Observed, RunSummary};
+use super::{Cond, CondStatus, Counts, Desired, Failing, Intent, NodeEnd, Observed, RunSummary};
 use crate::model::NodeName;
 use crate::reason::Reason;
 use std::collections::BTreeSet;
@@ -24,7 +24,8 @@ pub(super) fn count(fleet: &Fleet<'_>, rest: Unstarted) -> Counts {
                 _,
             ) => &mut counts.failed,
             (NodeProgress::Done(NodeEnd::Unreachable { .. }), _) => &mut counts.unreachable,
-            (NodeProgress::Active(_) | NodeProgress::Due { planned: _ }, _) => &mut counts.in_progress,
+            (NodeProgress::Skipped(_), _) => &mut counts.skipped,
+            (NodeProgress::Active(_) | NodeProgress::Due { .. }, _) => &mut counts.in_progress,
             (NodeProgress::Idle { planned: true, .. }, _)
             | (NodeProgress::Idle { .. }, Unstarted::Pending) => &mut counts.pending,
             (NodeProgress::Done(NodeEnd::Cancelled), _)
@@ -40,16 +41,19 @@ pub(super) fn count(fleet: &Fleet<'_>, rest: Unstarted) -> Counts {
 pub(super) fn render(
     observed: &Observed,
     fleet: &Fleet<'_>,
-    begun: impl Iterator<Item = NodeName>,
+    begun: &[NodeName],
     state: &State,
 ) -> RunSummary {
     let rest = match state {
         State::Waiting { .. } | State::Moving { .. } => Unstarted::Pending,
         State::Stopping { .. } | State::Closing | State::Ended(_) => Unstarted::Cancelled,
     };
+    let is_plan = observed.run.desired == Desired::Plan;
+    let order = fleet.order.steps(observed);
     RunSummary {
         counts: count(fleet, rest),
-        starting: begun.chain(fleet.due().cloned()).collect::<BTreeSet<_>>().into_iter().collect(),
+        starting: turns(fleet, Intent::Run, if is_plan { &[] } else { begun }),
+        planning: turns(fleet, Intent::Plan, if is_plan { begun } else { &[] }),
         failing: failing(fleet),
         arrival_deadline: match state {
             State::Waiting { .. } | State::Moving { .. } | State::Stopping { .. } | State::Closing => {
@@ -57,7 +61,8 @@ pub(super) fn render(
             }
             State::Ended(_) => observed.arrivals.deadline,
         },
-        planned: planned(observed, fleet, state),
+        planned: planned(observed, fleet, state, order.len()),
+        order,
         progressing: progressing(state),
         exposed: paths::exposed(observed, state),
         budget: cond(CondStatus::False, Reason::WithinBudget, "this run has no failure budget"),
@@ -77,7 +82,23 @@ fn begins_wait(observed: &Observed) -> bool {
     }
 }
 
+/// Returns the nodes whose turn for this is recorded, or is with this decision.
+fn turns(fleet: &Fleet<'_>, goal: Intent, begun: &[NodeName]) -> Vec<NodeName> {
+    fleet.due(goal).chain(begun).cloned().collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Returns the nodes that failed, then those that were not begun because of others.
 fn failing(fleet: &Fleet<'_>) -> Vec<Failing> {
+    let cycle = fleet.order.cycle.as_deref();
+    let skipped = fleet.nodes.iter().filter_map(|(&node, progress)| match progress {
+        NodeProgress::Skipped(skip) => {
+            Some(Failing { node: node.clone(), reason: skip.reason(), message: skip.message(cycle) })
+        }
+        NodeProgress::Done(_)
+        | NodeProgress::Active(_)
+        | NodeProgress::Due { .. }
+        | NodeProgress::Idle { .. } => None,
+    });
     fleet
         .nodes
         .iter()
@@ -91,17 +112,27 @@ fn failing(fleet: &Fleet<'_>) -> Vec<Failing> {
                 message: format!("ManagedNode {node} was deleted before work on it started"),
             }),
             NodeProgress::Done(NodeEnd::Succeeded | NodeEnd::Cancelled)
+            | NodeProgress::Skipped(_)
             | NodeProgress::Active(_)
-            | NodeProgress::Due { planned: _ }
+            | NodeProgress::Due { .. }
             | NodeProgress::Idle {
                 planned: _,
-                blocker: Some(Blocker::Held | Blocker::Unfit(..) | Blocker::Claimed(_)) | None,
+                blocker:
+                    Some(
+                        Blocker::Held
+                        | Blocker::Unfit(..)
+                        | Blocker::Claimed(_)
+                        | Blocker::Ordered(_)
+                        | Blocker::Skipped(_),
+                    )
+                    | None,
             } => None,
         })
+        .chain(skipped)
         .collect()
 }
 
-fn planned(observed: &Observed, fleet: &Fleet<'_>, state: &State) -> Cond {
+fn planned(observed: &Observed, fleet: &Fleet<'_>, state: &State, steps: usize) -> Cond {
     let total = fleet.nodes.len();
     if !observed.run.targets_recorded {
         return match state {
@@ -122,8 +153,9 @@ fn planned(observed: &Observed, fleet: &Fleet<'_>, state: &State) -> Cond {
         let message = format!("{ready} of {total} nodes planned{held}");
         return cond(CondStatus::Unknown, Reason::InProgress, &message);
     }
+    let steps = if steps > 1 { format!(" in {steps} steps, see status.order") } else { String::new() };
     let reason = if is_plan { Reason::PlanOnly } else { Reason::Planned };
-    cond(CondStatus::True, reason, &format!("the run has {total} nodes{held}"))
+    cond(CondStatus::True, reason, &format!("the run has {total} nodes{steps}{held}"))
 }
 
 fn progressing(state: &State) -> Cond {

@@ -2,6 +2,7 @@
 
 use super::arrivals::is_baseline_unconfirmed;
 use super::conclude::conclude;
+use super::order::cycle_message;
 use super::progress::{Fleet, NodeProgress};
 use super::state::{State, Unstarted};
 use super::status::count;
@@ -55,6 +56,18 @@ impl Stop {
     }
 }
 
+impl Stop {
+    /// Returns that the order of the nodes contradicts itself, if nothing has begun yet. Later, only the nodes in
+    /// the cycle are not begun.
+    pub(super) fn of_order(observed: &Observed, fleet: &Fleet<'_>) -> Option<Self> {
+        let run = &observed.run;
+        let has_begun = !(run.starting.is_empty() && run.planning.is_empty())
+            || observed.targets.values().any(|facts| facts.update.is_some());
+        let cycle = fleet.order.cycle.as_ref().filter(|_| !has_begun)?;
+        Some(Self { reason: Reason::OrderCycle, message: cycle_message(cycle) })
+    }
+}
+
 /// Starts no nodes, cancels started nodes, and ends the run when all machines are clean.
 pub(super) fn decide(observed: &Observed, fleet: &Fleet<'_>, stop: &Stop) -> Decision {
     let (effects, waiting) = wind_down(observed, fleet);
@@ -88,7 +101,7 @@ pub(super) fn release(observed: &Observed, fleet: &Fleet<'_>, end: &RunEnd) -> D
     conclude(observed, fleet, effects, Vec::new(), &state)
 }
 
-/// Rule 5: ends a run whose work is done. The plans of held nodes are given up first.
+/// Rule 5: ends a run whose work is done. The plans of nodes that are held or not begun are given up first.
 pub(super) fn complete(
     observed: &Observed,
     fleet: &Fleet<'_>,
@@ -103,8 +116,9 @@ pub(super) fn complete(
             waiting_on.clone_from(cancelling);
         }
     }
-    let message = "all other nodes have ended; the plans of held nodes are given up".to_owned();
-    conclude(observed, fleet, effects, waiting, &State::Moving { reason: Reason::Held, message })
+    let message = "all other nodes have ended; the plans of nodes that are not begun are given up".to_owned();
+    let reason = if fleet.held() > 0 { Reason::Held } else { Reason::Skipped };
+    conclude(observed, fleet, effects, waiting, &State::Moving { reason, message })
 }
 
 /// Cancels every node that has not ended.
@@ -117,14 +131,17 @@ fn wind_down(observed: &Observed, fleet: &Fleet<'_>) -> (Vec<Effect>, Vec<(NodeN
         let mut waits =
             waiting_on(Reason::Cancelling, "components in progress finish, and machines are cleaned up");
         match progress {
-            NodeProgress::Done(_) | NodeProgress::Idle { planned: false, blocker: _ } => continue,
+            NodeProgress::Done(_)
+            | NodeProgress::Skipped(_)
+            | NodeProgress::Idle { planned: false, blocker: _ } => continue,
             // A creation by an earlier leader may still arrive. The NodeUpdate is therefore created
             // first, with the intent to cancel.
-            NodeProgress::Due { planned: false } => match runners.pick(|_| true) {
+            NodeProgress::Due { goal: _, planned: false } => match runners.pick(|_| true) {
                 Some(runner) => effects.push(Effect::Start { node: node.clone(), intent, runner }),
                 None => waits = no_runner(),
             },
-            NodeProgress::Due { planned: true } | NodeProgress::Idle { planned: true, blocker: _ } => {
+            NodeProgress::Due { goal: _, planned: true }
+            | NodeProgress::Idle { planned: true, blocker: _ } => {
                 effects.push(Effect::SetIntent { node: node.clone(), intent });
             }
             NodeProgress::Active(update) => {
@@ -151,7 +168,7 @@ fn verdict(observed: &Observed, fleet: &Fleet<'_>) -> RunEnd {
     let succeeded = counts.succeeded == counts.total;
     let reason = if succeeded {
         Reason::AllSucceeded
-    } else if counts.failed + counts.unreachable > 0 {
+    } else if counts.failed + counts.unreachable + counts.skipped > 0 {
         Reason::SomeFailed
     } else if fleet.held() > 0 {
         Reason::Held
@@ -167,9 +184,12 @@ fn verdict(observed: &Observed, fleet: &Fleet<'_>) -> RunEnd {
 /// details.
 fn tally(observed: &Observed, counts: Counts) -> String {
     let mut parts = vec![format!("{} of {} nodes succeeded", counts.succeeded, counts.total)];
-    for (count, what) in
-        [(counts.failed, "failed"), (counts.unreachable, "unreachable"), (counts.cancelled, "cancelled")]
-    {
+    for (count, what) in [
+        (counts.failed, "failed"),
+        (counts.unreachable, "unreachable"),
+        (counts.cancelled, "cancelled"),
+        (counts.skipped, "skipped"),
+    ] {
         if count > 0 {
             parts.push(format!("{count} {what}"));
         }

@@ -2,6 +2,7 @@
 
 mod around;
 mod arrivals;
+mod order;
 
 use super::*;
 
@@ -13,6 +14,7 @@ fn run(desired: Desired) -> RunFacts {
         desired,
         operation: Operation::Update,
         max_concurrent: Limit::Count(2),
+        order: OrderPolicy::ByType,
         retries: 2,
         deleting: false,
         finished: None,
@@ -22,6 +24,7 @@ fn run(desired: Desired) -> RunFacts {
         targets_recorded: true,
         left_out: Vec::new(),
         starting: BTreeSet::new(),
+        planning: BTreeSet::new(),
         selector_error: None,
     }
 }
@@ -33,9 +36,15 @@ fn free() -> TargetFacts {
         hold: false,
         claimed_by: None,
         unfit: None,
+        relations: Relations::default(),
         calls_back: false,
         update: None,
     }
+}
+
+/// Returns a free node of this kind.
+pub(super) fn of_kind(kind: MachineKind) -> TargetFacts {
+    TargetFacts { relations: Relations { kind, ..Relations::default() }, ..free() }
 }
 
 fn with(intent: Intent, phase: UpdatePhase) -> TargetFacts {
@@ -71,7 +80,7 @@ fn no_arrivals() -> Arrivals {
 }
 
 /// Creates a run over the nodes `a`, `b`, `c` … in the given states.
-fn observed<const N: usize>(desired: Desired, targets: [TargetFacts; N]) -> Observed {
+pub(super) fn observed<const N: usize>(desired: Desired, targets: [TargetFacts; N]) -> Observed {
     let names = ('a'..='z').map(|name| NodeName(name.to_string()));
     let targets = names.zip(targets).collect();
     let runners = Runners::new([RunnerName::from("r0")], []);

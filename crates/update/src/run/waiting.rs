@@ -14,6 +14,7 @@ pub(super) fn begun(observed: &Observed, fleet: &Fleet<'_>) -> Vec<(NodeName, Wa
             NodeProgress::Active(update) => Some((node.clone(), in_flight(update, observed))),
             NodeProgress::Idle { planned: true, blocker: _ } => Some((node.clone(), planned())),
             NodeProgress::Done(_)
+            | NodeProgress::Skipped(_)
             | NodeProgress::Due { .. }
             | NodeProgress::Idle { planned: false, blocker: _ } => None,
         })

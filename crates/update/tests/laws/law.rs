@@ -1,5 +1,6 @@
 //! The laws of each decision, of each effect, and of the state of the world at any moment.
 
+use crate::sequence;
 use crate::world::{Opened, World};
 use farrier_update::model::{NodeName, RunName};
 use farrier_update::reason::Reason;
@@ -18,7 +19,7 @@ pub(crate) fn decision(seen: &Observed, decision: &Decision) -> Check {
     let status = &decision.status;
     let counts = status.counts;
     let sum = counts.pending + counts.in_progress + counts.succeeded + counts.failed + counts.unreachable;
-    prop_assert_eq!(counts.total, sum + counts.cancelled, "counts do not add up");
+    prop_assert_eq!(counts.total, sum + counts.cancelled + counts.skipped, "counts do not add up");
     let records = decision.effects.iter().any(|effect| matches!(effect, Effect::RecordTargets { .. }));
     prop_assert!(!records || decision.effects.len() == 1, "an effect beside the record of the intent");
     let begins = decision.effects.iter().any(|effect| match effect {
@@ -41,6 +42,8 @@ pub(crate) fn decision(seen: &Observed, decision: &Decision) -> Check {
     prop_assert!(!gives || !start_blocked, "gives a node its turn although {:?}", seen.run.desired);
     prop_assert!(!(begins || gives) || seen.run.targets_recorded, "begins before the list is recorded");
     targets(seen, decision)?;
+    sequence::turns(seen, decision)?;
+    sequence::skips(seen, decision)?;
     reports_waits(seen, decision)?;
     unconfirmed(seen, decision)?;
     waits_until(seen, decision)?;
@@ -150,9 +153,10 @@ fn targets(seen: &Observed, decision: &Decision) -> Check {
                     prop_assert!(free, "gives {} its turn although {:?}", node, facts);
                 }
             }
-            Effect::Start { node, intent: _, runner } => {
+            Effect::Start { node, intent, runner } => {
                 let facts = &seen.targets[node];
-                let due = facts.update.is_none() && seen.run.starting.contains(node);
+                let planning = seen.run.planning.contains(node) && *intent != Intent::Run;
+                let due = facts.update.is_none() && (planning || seen.run.starting.contains(node));
                 prop_assert!(due, "starts {} although {:?}", node, facts);
                 prop_assert!(seen.runners.has(runner), "hands {} to {}, who is gone", node, runner);
             }
@@ -231,7 +235,7 @@ pub(crate) fn world(world: &World) -> Check {
     let busy = world.busy();
     let nodes: BTreeSet<&NodeName> = busy.iter().map(|(_, node)| node).collect();
     prop_assert_eq!(nodes.len(), busy.len(), "a node is in flight for two runs: {:?}", busy);
-    Ok(())
+    sequence::world(world)
 }
 
 /// Checks the laws of network paths after the controller has had the time to carry out its decisions: they

@@ -57,7 +57,7 @@ fn holds(arrival_timeout: u64, nodes: &[When], baseline: When, run: Run) -> Chec
         not_supported: Vec::new(),
         ..run
     };
-    let mut world = World::new(nodes.len(), vec![run]);
+    let mut world = World::new(nodes.len(), vec![run], &[]);
     let name = RunName::from("run-0");
     let at = play(&mut world, &name, nodes, baseline)?;
     let deadline = START.after(Duration::from_secs(arrival_timeout));

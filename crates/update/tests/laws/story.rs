@@ -1,7 +1,7 @@
 //! Stories: lists of random events in a fleet.
 
-use crate::world::{Opened, Run, START, WorkResult};
-use farrier_update::run::{BaselineFacts, Desired, Limit};
+use crate::world::{Opened, Run, START, TieSpec, WorkResult};
+use farrier_update::run::{BaselineFacts, Desired, Limit, MachineKind, Operation, OrderPolicy};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -93,14 +93,37 @@ fn later_baseline() -> impl Strategy<Value = BaselineFacts> {
     prop_oneof![6 => baseline(), 1 => Just(BaselineFacts::Replaced { name: "spring".to_owned() })]
 }
 
+/// Generates the relations of nodes; some have none.
+pub(crate) fn ties() -> impl Strategy<Value = Vec<TieSpec>> {
+    use MachineKind::{
+        Complex, HpuxServer, ManagementProcessor, OnboardAdministrator, Other, Server, VirtualConnect,
+    };
+    let kind = prop_oneof![
+        3 => Just(Other),
+        2 => Just(VirtualConnect),
+        2 => Just(OnboardAdministrator),
+        2 => Just(ManagementProcessor),
+        2 => Just(Server),
+        1 => Just(HpuxServer),
+        1 => Just(Complex),
+    ];
+    let other = |likely| proptest::option::weighted(likely, 0..9_usize);
+    proptest::collection::vec((kind, other(0.2), other(0.2)), 0..9)
+}
+
 /// Generates a run that a user may have written.
 pub(crate) fn run() -> impl Strategy<Value = Run> {
     let limit = prop_oneof![(1..5_u32).prop_map(Limit::Count), (1..101_u32).prop_map(Limit::Percent)];
     let desired = prop_oneof![3 => Just(Desired::Run), 2 => Just(Desired::Plan)];
     let unsupported = prop_oneof![15 => Just(vec![]), 1 => Just(vec!["spec.strategy.stages".to_owned()])];
     let arrival_timeout = prop_oneof![1 => Just(0), 2 => 1..200_u64].prop_map(Duration::from_secs);
-    (desired, limit, baseline(), unsupported, proptest::option::of(1..60_u64), arrival_timeout, any::<bool>())
-        .prop_map(|(desired, limit, baseline, not_supported, ttl, arrival_timeout, restricted)| Run {
+    let operation = prop_oneof![8 => Just(Operation::Update), 1 => Just(Operation::Stage), 1 => Just(Operation::Inventory)];
+    let order = prop_oneof![3 => Just(OrderPolicy::ByType), 1 => Just(OrderPolicy::None)];
+    let what = (operation, order, any::<bool>());
+    (desired, limit, baseline(), unsupported, proptest::option::of(1..60_u64), arrival_timeout, what)
+        .prop_map(|(desired, limit, baseline, not_supported, ttl, arrival_timeout, what)| Run {
+            operation: what.0,
+            order: what.1,
             arrival_timeout,
             created: START,
             deadline: None,
@@ -110,10 +133,11 @@ pub(crate) fn run() -> impl Strategy<Value = Run> {
             not_supported,
             deleting: false,
             ttl: ttl.map(Duration::from_secs),
-            restricted,
+            restricted: what.2,
             paths: Opened::No,
             version: 0,
             starting: BTreeSet::new(),
+            planning: BTreeSet::new(),
             recorded: None,
             left_out: Vec::new(),
             end: None,

@@ -7,8 +7,9 @@
 use farrier_update::model::{Millis, NodeName, RunName, RunnerName};
 use farrier_update::reason::Reason;
 use farrier_update::run::{
-    Arrivals, BaselineFacts, Decision, Desired, Effect, Intent, Limit, NetworkPaths, NodeEnd, Observed,
-    Operation, PathState, RunEnd, RunFacts, Runners, TargetFacts, UpdateFacts, UpdatePhase,
+    Arrivals, BaselineFacts, Decision, Desired, Effect, Intent, Limit, MachineKind, Manager, NetworkPaths,
+    NodeEnd, Observed, Operation, OrderPolicy, PathState, Relations, RunEnd, RunFacts, Runners, TargetFacts,
+    UpdateFacts, UpdatePhase, groups,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub(crate) const START: Millis = Millis(1_000_000);
 pub(crate) struct Run {
     pub(crate) desired: Desired,
     pub(crate) limit: Limit,
+    pub(crate) operation: Operation,
+    pub(crate) order: OrderPolicy,
     pub(crate) baseline: BaselineFacts,
     pub(crate) not_supported: Vec<String>,
     pub(crate) deleting: bool,
@@ -37,6 +40,8 @@ pub(crate) struct Run {
     pub(crate) version: u64,
     /// The nodes whose turn is recorded in the status.
     pub(crate) starting: BTreeSet<NodeName>,
+    /// The nodes whose turn to be planned is recorded in the status.
+    pub(crate) planning: BTreeSet<NodeName>,
     pub(crate) recorded: Option<Vec<NodeName>>,
     pub(crate) left_out: Vec<NodeName>,
     /// The deadline for missing objects.
@@ -64,7 +69,21 @@ pub(crate) struct Node {
     pub(crate) hold: bool,
     /// When the ManagedNode was last created.
     pub(crate) created: Millis,
+    /// Whether it was ever deleted.
+    pub(crate) disturbed: bool,
 }
+
+/// How a node is related to others, as its spec has it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tie {
+    pub(crate) kind: MachineKind,
+    pub(crate) manager: Option<NodeName>,
+    /// Partners name each other.
+    pub(crate) partners: BTreeSet<NodeName>,
+}
+
+/// A kind, and the numbers of a manager and of a partner, for one node.
+pub(crate) type TieSpec = (MachineKind, Option<usize>, Option<usize>);
 
 /// The outcome of a runner's step for a NodeUpdate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +102,7 @@ pub(crate) struct World {
     pub(crate) now: Millis,
     pub(crate) runs: BTreeMap<RunName, Run>,
     pub(crate) nodes: BTreeMap<NodeName, Node>,
+    pub(crate) ties: BTreeMap<NodeName, Tie>,
     pub(crate) updates: BTreeMap<(RunName, NodeName), UpdateFacts>,
     /// How many times each NodeUpdate was created.
     pub(crate) created: BTreeMap<(RunName, NodeName), u32>,
@@ -115,13 +135,30 @@ pub(crate) enum Write {
 }
 
 impl World {
-    pub(crate) fn new(nodes: usize, runs: Vec<Run>) -> Self {
+    pub(crate) fn new(nodes: usize, runs: Vec<Run>, ties: &[TieSpec]) -> Self {
+        let name = |i: usize| NodeName(format!("n{i:02}"));
+        let mut all: BTreeMap<NodeName, Tie> = (0..nodes).map(|i| (name(i), Tie::default())).collect();
+        for (i, (kind, manager, partner)) in ties.iter().enumerate().take(nodes) {
+            let other =
+                |number: &Option<usize>| number.map(|number| number % nodes).filter(|other| *other != i);
+            let tie = all.get_mut(&name(i)).unwrap();
+            tie.kind = *kind;
+            tie.manager = other(manager).map(name);
+            if let Some(partner) = other(partner).map(name) {
+                tie.partners.insert(partner.clone());
+                all.get_mut(&partner).unwrap().partners.insert(name(i));
+            }
+        }
         Self {
+            ties: all,
             now: START,
             runs: runs.into_iter().enumerate().map(|(i, run)| (RunName(format!("run-{i}")), run)).collect(),
             nodes: (0..nodes)
                 .map(|i| {
-                    (NodeName(format!("n{i:02}")), Node { exists: true, hold: false, created: Millis(0) })
+                    (
+                        NodeName(format!("n{i:02}")),
+                        Node { exists: true, hold: false, created: Millis(0), disturbed: false },
+                    )
                 })
                 .collect(),
             updates: BTreeMap::new(),
@@ -137,7 +174,7 @@ impl World {
     pub(crate) fn exist(&mut self, name: &NodeName, exists: bool) {
         let now = self.now;
         if let Some(node) = self.nodes.get_mut(name).filter(|node| node.exists != exists) {
-            *node = Node { exists, created: if exists { now } else { Millis(0) }, ..*node };
+            *node = Node { exists, created: if exists { now } else { Millis(0) }, disturbed: true, ..*node };
             self.changed = now;
         }
     }
@@ -159,7 +196,8 @@ impl World {
             run: RunFacts {
                 name: name.clone(),
                 desired: run.desired,
-                operation: Operation::Update,
+                operation: run.operation,
+                order: run.order,
                 max_concurrent: run.limit,
                 retries: 2,
                 deleting: run.deleting,
@@ -169,6 +207,7 @@ impl World {
                 not_supported: run.not_supported.clone(),
                 targets_recorded: run.recorded.is_some(),
                 starting: run.starting.clone(),
+                planning: run.planning.clone(),
                 left_out: run.left_out.clone(),
                 selector_error: None,
             },
@@ -187,12 +226,7 @@ impl World {
     }
 
     fn target(&self, run: &RunName, node: &NodeName, facts: Node) -> TargetFacts {
-        let claims = |other: &&RunName| {
-            let update = self.updates.get(&((*other).clone(), node.clone()));
-            update.is_some_and(UpdateFacts::in_flight)
-                || (self.runs[*other].starting.contains(node) && !update.is_some_and(UpdateFacts::is_done))
-        };
-        let claimed_by = self.runs.keys().filter(|other| *other != run).find(claims).cloned();
+        let claimed_by = self.claim(run, node);
         let update = self.updates.get(&(run.clone(), node.clone())).cloned();
         TargetFacts {
             exists: facts.exists,
@@ -200,9 +234,47 @@ impl World {
             hold: facts.hold,
             claimed_by,
             unfit: None,
+            relations: self.relations(run, node),
             calls_back: node.0.ends_with(['1', '4', '7']) || self.is_fetching(run, node),
             update,
         }
+    }
+
+    /// Returns another run that works on a node, or is about to.
+    fn claim(&self, run: &RunName, node: &NodeName) -> Option<RunName> {
+        let claims = |other: &&RunName| {
+            let update = self.updates.get(&((*other).clone(), node.clone()));
+            let other = &self.runs[*other];
+            let turn = other.starting.contains(node) || other.planning.contains(node);
+            update.is_some_and(UpdateFacts::in_flight) || (turn && !update.is_some_and(UpdateFacts::is_done))
+        };
+        self.runs.keys().filter(|other| *other != run).find(claims).cloned()
+    }
+
+    fn relations(&self, run: &RunName, node: &NodeName) -> Relations {
+        let exists = |node: &NodeName| self.nodes.get(node).is_some_and(|node| node.exists);
+        let named: Vec<(&str, Vec<String>)> = self
+            .ties
+            .iter()
+            .filter(|(node, _)| exists(node))
+            .map(|(node, tie)| (node.0.as_str(), tie.partners.iter().map(|p| p.0.clone()).collect()))
+            .collect();
+        let groups = groups(named.iter().map(|(node, partners)| (*node, partners.as_slice())));
+        let group = groups.get(node.0.as_str()).copied();
+        let others = groups.iter().filter(|(other, of)| Some(**of) == group && **other != node.0);
+        let mut at_work = others.filter_map(|(other, _)| {
+            Some((NodeName::from(*other), self.claim(run, &NodeName::from(*other))?))
+        });
+        let (group, partner_at_work) = (group.map(NodeName::from), at_work.next());
+        let tie = &self.ties[node];
+        if !exists(node) {
+            return Relations { group, partner_at_work, ..Relations::default() };
+        }
+        let managed_by = tie.manager.clone().map(|name| {
+            let kind = exists(&name).then(|| self.ties[&name].kind);
+            Manager { name, kind }
+        });
+        Relations { kind: tie.kind, managed_by, group, partner_at_work }
     }
 
     /// A node without an engine needs the network paths only while it is at work and fetches.
@@ -233,12 +305,14 @@ impl World {
         stale.run.targets_recorded = fresh.run.targets_recorded;
         stale.run.left_out.clone_from(&fresh.run.left_out);
         stale.run.starting.clone_from(&fresh.run.starting);
+        stale.run.planning.clone_from(&fresh.run.planning);
         if fresh.run.targets_recorded {
             stale.targets.retain(|node, _| fresh.targets.contains_key(node));
         }
         for (node, facts) in &fresh.targets {
             let was = stale.targets.entry(node.clone()).or_insert_with(|| facts.clone());
             was.claimed_by.clone_from(&facts.claimed_by);
+            was.relations.partner_at_work.clone_from(&facts.relations.partner_at_work);
             was.update = match (&facts.update, was.update.take()) {
                 (Some(now), Some(then)) => Some(UpdateFacts { intent: now.intent, ..then }),
                 (now, _) => now.clone(),
@@ -312,6 +386,7 @@ impl World {
             }
         }
         run.starting = decision.status.starting.iter().cloned().collect();
+        run.planning = decision.status.planning.iter().cloned().collect();
         run.deadline = decision.status.arrival_deadline;
         if let (Some(end), None) = (decision.status.end(), &run.end) {
             run.end = Some((end, now));

@@ -1,0 +1,162 @@
+//! How the machines of a namespace are related: what each is managed by, which are partners, and on which of
+//! them other runs work.
+
+use super::facts::{facts, is_of};
+use crate::api::{ManagedNode, NodeUpdate, UpdateRun};
+use crate::convert;
+use farrier_update::run::{Manager, Relations, groups};
+use farrier_update::{NodeName, RunName};
+use kube::ResourceExt;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The machines of a namespace, as one of its runs sees them.
+pub(super) struct Neighbours<'a> {
+    nodes: BTreeMap<String, &'a ManagedNode>,
+    /// The group of partners of each machine that has any.
+    groups: BTreeMap<&'a str, &'a str>,
+    /// The machines of each group of partners.
+    members: BTreeMap<&'a str, Vec<&'a str>>,
+    /// The machines on which another run works, or is about to, with that run.
+    at_work: BTreeMap<String, RunName>,
+}
+
+impl<'a> Neighbours<'a> {
+    /// `nodes` are those of the namespace, `updates` its NodeUpdates, and `runs` its other runs. Neither
+    /// `updates` nor `runs` may be stale.
+    pub(super) fn new(
+        run: &UpdateRun,
+        nodes: &'a [Arc<ManagedNode>],
+        updates: &[Arc<NodeUpdate>],
+        runs: &[Arc<UpdateRun>],
+    ) -> Self {
+        let groups = groups(
+            nodes
+                .iter()
+                .map(|node| (node.metadata.name.as_deref().unwrap_or_default(), &*node.spec.partners)),
+        );
+        let mut members: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (node, group) in &groups {
+            members.entry(group).or_default().push(node);
+        }
+        let nodes = nodes.iter().map(|node| (node.name_any(), &**node)).collect();
+        Self { nodes, groups, members, at_work: at_work(run, updates, runs) }
+    }
+
+    /// Returns another run that works on a machine, or is about to.
+    pub(super) fn claimed_by(&self, node: &str) -> Option<RunName> {
+        self.at_work.get(node).cloned()
+    }
+
+    /// Returns how a machine is related to others.
+    pub(super) fn relations(&self, name: &str) -> Relations {
+        let group = self.groups.get(name).copied();
+        let mut partners = group.and_then(|group| self.members.get(group)).into_iter().flatten();
+        let partner_at_work = partners.find_map(|partner| {
+            let run = self.at_work.get(*partner).filter(|_| *partner != name)?;
+            Some((NodeName::from(*partner), run.clone()))
+        });
+        let node = self.nodes.get(name);
+        let managed_by = node.and_then(|node| node.spec.managed_by.as_ref()).map(|manager| Manager {
+            name: NodeName(manager.name.clone()),
+            kind: self.nodes.get(&manager.name).map(|manager| convert::machine_kind(manager.spec.type_)),
+        });
+        Relations {
+            kind: node.map(|node| convert::machine_kind(node.spec.type_)).unwrap_or_default(),
+            managed_by,
+            group: group.map(NodeName::from),
+            partner_at_work,
+        }
+    }
+}
+
+/// Returns the machines that other runs have NodeUpdates in flight for, or have recorded the start of.
+fn at_work(
+    run: &UpdateRun,
+    updates: &[Arc<NodeUpdate>],
+    runs: &[Arc<UpdateRun>],
+) -> BTreeMap<String, RunName> {
+    let mut at_work = BTreeMap::new();
+    for other in runs.iter().filter(|other| other.namespace() == run.namespace() && other.uid() != run.uid())
+    {
+        let starts = other.status.iter().flat_map(|status| status.starting.iter().chain(&status.planning));
+        for node in starts {
+            let mut of_start = updates.iter().filter(|u| is_of(u, other) && u.spec.node_ref.name == *node);
+            if !of_start.any(|update| facts(update).is_done()) {
+                at_work.insert(node.clone(), RunName(other.name_any()));
+            }
+        }
+    }
+    for update in updates.iter().filter(|update| !is_of(update, run) && facts(update).in_flight()) {
+        at_work.insert(update.spec.node_ref.name.clone(), RunName(update.spec.run_ref.name.clone()));
+    }
+    at_work
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farrier_update::run::MachineKind;
+    use serde_json::{Value, json};
+
+    fn node(name: &str, spec: &Value) -> Arc<ManagedNode> {
+        let mut node = json!({
+            "metadata": {"name": name, "namespace": "n"},
+            "spec": {"type": "FCSwitch", "addresses": ["10.0.0.1"], "credentialsRef": {"name": "s"}},
+        });
+        for (field, value) in spec.as_object().into_iter().flatten() {
+            node["spec"][field] = value.clone();
+        }
+        serde_json::from_value(node).map(Arc::new).unwrap()
+    }
+
+    fn run(name: &str, status: &Value) -> Arc<UpdateRun> {
+        let run = json!({
+            "apiVersion": "farrier.dev/v1alpha1", "kind": "UpdateRun",
+            "metadata": {"name": name, "namespace": "n", "uid": name}, "spec": {"selector": {}}, "status": status,
+        });
+        serde_json::from_value(run).map(Arc::new).unwrap()
+    }
+
+    fn update(run: &str, node: &str) -> Arc<NodeUpdate> {
+        let update = json!({
+            "metadata": {"name": format!("{run}-{node}"), "namespace": "n", "ownerReferences":
+                [{"apiVersion": "farrier.dev/v1alpha1", "kind": "UpdateRun", "name": run, "uid": run}]},
+            "spec": {"runRef": {"name": run}, "nodeRef": {"name": node}, "runner": "r", "intent": "Run"},
+        });
+        serde_json::from_value(update).map(Arc::new).unwrap()
+    }
+
+    /// Two runs would take down both halves of a fabric, if only the other half names this one.
+    #[test]
+    fn a_partner_at_work_in_another_run_is_seen() {
+        let nodes =
+            [node("fc-1", &json!({})), node("fc-2", &json!({"partners": ["fc-1"]})), node("x", &json!({}))];
+        let seen = |updates: &[Arc<NodeUpdate>], runs: &[Arc<UpdateRun>]| {
+            let neighbours = Neighbours::new(&run("own", &json!({})), &nodes, updates, runs);
+            assert!(neighbours.relations("x").group.is_none());
+            neighbours.relations("fc-1").partner_at_work
+        };
+        let expected = Some((NodeName::from("fc-2"), RunName::from("other")));
+        assert_eq!(seen(&[update("other", "fc-2")], &[]), expected);
+        assert_eq!(seen(&[], &[run("other", &json!({"starting": ["fc-2"]}))]), expected);
+        assert_eq!(seen(&[], &[run("other", &json!({"planning": ["fc-2"]}))]), expected);
+        assert_eq!(seen(&[update("own", "fc-2"), update("other", "x")], &[]), None);
+        assert_eq!(seen(&[update("other", "fc-1")], &[]), None, "that is a claim of its own");
+    }
+
+    /// A module would be ordered after an enclosure that is not its own, or before its own.
+    #[test]
+    fn a_manager_is_known_with_its_kind_or_as_missing() {
+        let vc =
+            |manager: &str| node("vc", &json!({"type": "VirtualConnect", "managedBy": {"name": manager}}));
+        let nodes = [vc("oa"), node("oa", &json!({"type": "OnboardAdministrator"}))];
+        let of = |nodes: &[Arc<ManagedNode>]| {
+            Neighbours::new(&run("own", &json!({})), nodes, &[], &[]).relations("vc")
+        };
+        let relations = of(&nodes);
+        assert_eq!(relations.kind, MachineKind::VirtualConnect);
+        assert_eq!(relations.managed_by.unwrap().kind, Some(MachineKind::OnboardAdministrator));
+        assert_eq!(of(&[vc("gone")]).managed_by.unwrap().kind, None);
+    }
+}

@@ -20,7 +20,7 @@ use farrier::engine_api::{EngineApi, PayloadFiles, TaskEnd};
 use farrier::engines::Engines;
 use farrier::ssh::auth::read_key;
 use farrier::ssh::exec::Terminal;
-use farrier::ssh::{Credentials, Family, Target};
+use farrier::ssh::{Algorithms, Credentials, Family, Target};
 use farrier_protocol::{EventBody, Installer, Payload, Step, Task, Work};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -78,6 +78,7 @@ impl Login {
             },
             host_keys: Vec::new(),
             trust_first: true,
+            algorithms: Algorithms::Current,
             privilege: Privilege::Sudo,
         })))
     }

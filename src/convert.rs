@@ -14,7 +14,7 @@ use crate::api::update_run::{
 };
 use crate::api::{Baseline, UpdateRun};
 use crate::drivers::{HttpsSettings, Node, Privilege, SshSettings};
-use crate::ssh::Family;
+use crate::ssh::{Algorithms, Family};
 use crate::tls::{Fingerprint, NotAFingerprint, Policy, Trust};
 use farrier_network::table::API_PORT;
 use farrier_network::{Channel, MachineType};
@@ -159,6 +159,7 @@ pub fn node(node: &ManagedNode, certificates: Vec<CertificateDer<'static>>) -> R
             port: ssh.port,
             host_keys: host_keys(node),
             trust_first: ssh.host_key_policy == HostKeyPolicy::TrustOnFirstUse,
+            algorithms: if ssh.legacy_algorithms { Algorithms::WithLegacy } else { Algorithms::Current },
             privilege: match ssh.privilege {
                 ApiPrivilege::None => Privilege::None,
                 ApiPrivilege::Sudo => Privilege::Sudo,

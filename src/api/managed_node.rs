@@ -47,7 +47,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.tls) || !(self.type in ['Linux', 'Windows', 'HPUX'])").message("tls is for machines that are reached over HTTPS; a machine of this type is not"),
-    validation = Rule::new("!has(self.port) || !(self.type in ['Linux', 'Windows', 'HPUX'])").message("port is for machines that are reached over HTTPS; the port of an SSH server is ssh.port")
+    validation = Rule::new("!has(self.port) || !(self.type in ['Linux', 'Windows', 'HPUX'])").message("port is for machines that are reached over HTTPS; the port of an SSH server is ssh.port"),
+    validation = Rule::new("!self.ssh.legacyAlgorithms || !(self.type in ['Windows', 'ILO', 'IDRAC', 'Redfish', 'SuperdomeFlex'])").message("ssh.legacyAlgorithms is for machines that are reached over SSH; a machine of this type is not")
 )]
 pub struct ManagedNodeSpec {
     /// The type of the machine. It decides how Farrier connects to the machine.
@@ -177,6 +178,13 @@ pub struct Ssh {
     /// How Farrier becomes root after it logs in as another user.
     #[serde(default)]
     pub privilege: Privilege,
+
+    /// Allows algorithms that are not safe any more, for SSH servers that have nothing else: key exchange with
+    /// SHA-1 (groups 1 and 14, group exchange), host keys of types ssh-rsa with SHA-1 and ssh-dss, ciphers
+    /// aes128-cbc, aes192-cbc, aes256-cbc and 3des-cbc, and hmac-sha1. A machine that has current algorithms is
+    /// still worked on with those. The condition LegacyAlgorithms says what is used.
+    #[serde(default)]
+    pub legacy_algorithms: bool,
 }
 
 impl Default for Ssh {
@@ -186,6 +194,7 @@ impl Default for Ssh {
             host_keys: Vec::new(),
             host_key_policy: HostKeyPolicy::default(),
             privilege: Privilege::default(),
+            legacy_algorithms: false,
         }
     }
 }
@@ -225,8 +234,8 @@ pub struct ManagedNodeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Conditions: Ready, Reconciling, Stalled, and Reachable, HostKeyVerified or CertificateVerified,
-    /// Authenticated, InventoryCurrent, InBaseline.
+    /// Conditions: Ready, Reconciling, Stalled, and Reachable, HostKeyVerified (with LegacyAlgorithms where they
+    /// are allowed) or CertificateVerified, Authenticated, InventoryCurrent, InBaseline.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -24,6 +24,8 @@ pub struct View {
     pub host_key_accepted: bool,
     /// The host key to record, if it was trusted on first use.
     pub first_key: Option<String>,
+    /// The old algorithms that the SSH connection uses, each with its kind; `None` where they are not allowed.
+    pub old_algorithms: Option<Vec<String>>,
     /// Whether the certificate was accepted.
     pub certificate_accepted: bool,
     /// The fingerprint of the certificate to record, if it was trusted on first use.

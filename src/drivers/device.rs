@@ -185,6 +185,11 @@ pub enum Contact {
         /// The key to record, if it was trusted on first use.
         first: Option<String>,
     },
+    /// Algorithms are agreed on; reported where old ones are allowed.
+    Negotiated {
+        /// The old ones among them, each with its kind.
+        old: Vec<String>,
+    },
     /// The device accepted the credentials.
     SignedIn,
 }
@@ -194,6 +199,7 @@ impl From<Milestone> for Contact {
         match milestone {
             Milestone::Reached { address } => Self::Reached { address },
             Milestone::HostKeyAccepted { first } => Self::HostKeyAccepted { first },
+            Milestone::Negotiated { old } => Self::Negotiated { old },
             Milestone::SignedIn => Self::SignedIn,
         }
     }

@@ -1,6 +1,6 @@
 //! A machine as the user describes it.
 
-use crate::ssh::Family;
+use crate::ssh::{Algorithms, Family};
 use crate::tls::Trust;
 use farrier_network::MachineType;
 
@@ -40,6 +40,8 @@ pub struct SshSettings {
     pub host_keys: Vec<String>,
     /// Whether the first host key is trusted.
     pub trust_first: bool,
+    /// Which algorithms are offered.
+    pub algorithms: Algorithms,
     /// How commands become root.
     pub privilege: Privilege,
 }

@@ -46,7 +46,8 @@ impl Session {
     ) -> Result<Self, Failure> {
         let lines = settings.host_keys.iter().map(String::as_str).chain(recorded);
         let keys = HostKeys::parse(&settings.target.node, lines, settings.trust_first)?;
-        let connection = connect(&settings.target, &keys, &settings.credentials, report).await?;
+        let Settings { target, credentials, algorithms, .. } = &**settings;
+        let connection = connect(target, &keys, credentials, *algorithms, report).await?;
         Ok(Self { connection, id, settings: settings.clone() })
     }
 

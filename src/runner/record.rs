@@ -1,7 +1,7 @@
 //! Writes what an attempt leaves in the cluster besides the NodeUpdate: inventory, machine status, events.
 
 use super::Context;
-use super::render::node_conditions;
+use super::render::{in_use, node_conditions};
 use crate::api::managed_node::ManagedNodeStatus;
 use crate::api::node_inventory::{
     FactsReport, InstalledFirmware, InstalledPackage, NodeInventory, NodeInventorySpec, NodeInventoryStatus,
@@ -132,6 +132,13 @@ impl Context {
         }
         let note = format!("the host key of {name} was trusted on first use and recorded: {key}");
         self.events.normal(&update.object_ref(&()), Reason::HostKeyRecorded, Action::Connect, &note).await;
+    }
+
+    /// Writes an event that old algorithms are used.
+    pub(super) async fn announce_old_algorithms(&self, update: &NodeUpdate, old: &[String]) {
+        let about = update.object_ref(&());
+        let note = format!("{}: {}", update.spec.node_ref.name, in_use(old));
+        self.events.warning(&about, Reason::LegacyAlgorithmsInUse, Action::Connect, &note).await;
     }
 
     /// Records a certificate that was trusted on first use immediately.

@@ -3,55 +3,16 @@
 //! A password is offered once. A repetition under another method would count as a second failure
 //! towards the machine's account lockout.
 
+use super::algorithms::Algorithms;
 use super::client::Client;
+use super::credentials::Credentials;
+use super::heard::Heard;
+use super::interactive::{self, Ended};
 use crate::failure::{Failure, chain};
 use farrier_update::Reason;
-use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse as Interactive};
-use russh::keys::{Certificate, PrivateKey, PrivateKeyWithHashAlg, decode_secret_key};
+use russh::client::{AuthResult, Handle};
+use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, decode_secret_key};
 use russh::{MethodKind, MethodSet};
-use std::fmt;
-use std::sync::Arc;
-
-/// Credentials for a login. Never printed.
-#[derive(Clone, PartialEq)]
-pub struct Credentials {
-    /// User name on the machine.
-    pub user: String,
-    /// Name of the Secret that they come from, for messages.
-    pub source: String,
-    /// Password of the user.
-    pub password: Option<String>,
-    /// Private key and, if there is one, its certificate.
-    pub key: Option<(Arc<PrivateKey>, Option<Certificate>)>,
-    /// Password for sudo, if it differs from the user's.
-    pub sudo_password: Option<String>,
-    /// Password for su.
-    pub su_password: Option<String>,
-}
-
-#[cfg(test)]
-impl Credentials {
-    /// A user name alone, for tests in which nothing asks for a password or a key.
-    pub(crate) fn without_secrets() -> Self {
-        Self {
-            user: "ops".into(),
-            source: "db".into(),
-            password: None,
-            key: None,
-            sudo_password: None,
-            su_password: None,
-        }
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("user", &self.user)
-            .field("source", &self.source)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Parses a private key in any of the usual formats.
 ///
@@ -99,170 +60,243 @@ pub fn read_certificate(source: &str, text: &str) -> Result<Certificate, Failure
 /// Authenticates.
 ///
 /// # Errors
-/// `PasswordRejected`, `KeyRejected`, `AccountLocked`, `AuthenticationFailed`, `SecretIncomplete`.
+/// `PasswordRejected`, `KeyRejected`, `AccountLocked`, `PasswordChangeRequired`, `AuthenticationFailed`,
+/// `LegacyAlgorithmsNeeded`, `SessionLimitReached`, `ConnectionLost`.
 pub(super) async fn sign_in(
     handle: &mut Handle<Client>,
     node: &str,
     credentials: &Credentials,
+    algorithms: Algorithms,
+    heard: &Heard,
 ) -> Result<(), Failure> {
-    let mut methods = match handle.authenticate_none(&credentials.user).await.map_err(|e| lost(node, &e))? {
+    let lost = |error: russh::Error| lost(node, heard, &error);
+    let mut methods = match handle.authenticate_none(&credentials.user).await.map_err(lost)? {
         AuthResult::Success => return Ok(()),
         AuthResult::Failure { remaining_methods, .. } => remaining_methods,
     };
-    let mut refused: Option<Reason> = None;
+    let mut refused: Option<Refused> = None;
     if credentials.key.is_some() && methods.contains(&MethodKind::PublicKey) {
-        match with_key(handle, credentials).await.map_err(|e| lost(node, &e))? {
-            AuthResult::Success => return Ok(()),
-            AuthResult::Failure { remaining_methods, partial_success } => {
-                methods = remaining_methods;
-                refused = (!partial_success).then_some(Reason::KeyRejected);
+        match with_key(handle, credentials, algorithms).await.map_err(lost)? {
+            WithKey::Accepted => return Ok(()),
+            WithKey::Refused(remaining, how) => {
+                methods = remaining;
+                refused = how;
             }
+            WithKey::NotOffered => refused = Some(Refused::OldSignature),
         }
-        ensure_open(handle, node, credentials)?;
+        ensure_open(handle, node, credentials, heard)?;
     }
     if let Some(password) = &credentials.password {
+        let mut is_given = false;
         if methods.contains(&MethodKind::Password) {
             let answer = handle.authenticate_password(&credentials.user, password).await;
-            match answer.map_err(|e| lost(node, &e))? {
+            match answer.map_err(lost)? {
                 AuthResult::Success => return Ok(()),
                 AuthResult::Failure { remaining_methods, partial_success } => {
+                    // A server that has said what may be tried next has refused the password, not the account.
+                    if remaining_methods.is_empty() {
+                        ensure_open(handle, node, credentials, heard)?;
+                    }
                     methods = if partial_success { remaining_methods } else { MethodSet::empty() };
-                    refused = Some(Reason::PasswordRejected);
+                    refused = Some(Refused::Password);
                 }
             }
-            ensure_open(handle, node, credentials)?;
+            is_given = true;
         }
         if methods.contains(&MethodKind::KeyboardInteractive) {
-            if interactive(handle, &credentials.user, password).await.map_err(|e| lost(node, &e))? {
-                return Ok(());
+            match interactive::sign_in(handle, node, credentials, is_given).await.map_err(lost)? {
+                Ended::Accepted => return Ok(()),
+                Ended::Refused => refused = Some(Refused::Password),
+                Ended::Failed(failure) => return Err(failure),
             }
-            refused = Some(Reason::PasswordRejected);
-            ensure_open(handle, node, credentials)?;
+            ensure_open(handle, node, credentials, heard)?;
         }
     }
-    Err(rejected(node, credentials, refused, &methods))
+    Err(rejected(node, credentials, refused, &methods, heard))
+}
+
+/// What a server has refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    Password,
+    Key,
+    /// A key of RSA, signed as the server has not said to know.
+    UnknownSignature,
+    /// Nothing yet: it knows signatures of RSA with SHA-1 only, which are not allowed.
+    OldSignature,
+}
+
+/// How a sign-in by key has ended.
+enum WithKey {
+    Accepted,
+    /// The methods that are left, and what was refused; `None`: the key was accepted, and is not enough.
+    Refused(MethodSet, Option<Refused>),
+    NotOffered,
 }
 
 async fn with_key(
     handle: &mut Handle<Client>,
     credentials: &Credentials,
-) -> Result<AuthResult, russh::Error> {
-    let Some((key, certificate)) = &credentials.key else {
-        return Ok(AuthResult::Failure { remaining_methods: MethodSet::empty(), partial_success: false });
+    algorithms: Algorithms,
+) -> Result<WithKey, russh::Error> {
+    let Some((key, certificate)) = &credentials.key else { return Ok(WithKey::NotOffered) };
+    let user = &credentials.user;
+    let (answer, how) = if let Some(certificate) = certificate {
+        let answer = handle.authenticate_openssh_cert(user, key.clone(), certificate.clone()).await?;
+        (answer, Refused::Key)
+    } else {
+        let known = if key.algorithm().is_rsa() {
+            match handle.best_supported_rsa_hash().await? {
+                Some(Some(hash)) => Signatures::Current(hash),
+                Some(None) => Signatures::OldOnly,
+                None => Signatures::NotSaid,
+            }
+        } else {
+            Signatures::OneOnly
+        };
+        let Some((hash, how)) = signature(known, algorithms) else { return Ok(WithKey::NotOffered) };
+        let key = PrivateKeyWithHashAlg::new(key.clone(), hash);
+        (handle.authenticate_publickey(user, key).await?, how)
     };
-    if let Some(certificate) = certificate {
-        return handle.authenticate_openssh_cert(&credentials.user, key.clone(), certificate.clone()).await;
-    }
-    let hash =
-        if key.algorithm().is_rsa() { handle.best_supported_rsa_hash().await?.flatten() } else { None };
-    handle.authenticate_publickey(&credentials.user, PrivateKeyWithHashAlg::new(key.clone(), hash)).await
+    Ok(match answer {
+        AuthResult::Success => WithKey::Accepted,
+        AuthResult::Failure { remaining_methods, partial_success } => {
+            WithKey::Refused(remaining_methods, (!partial_success).then_some(how))
+        }
+    })
 }
 
-/// Answers every hidden prompt with the password and every visible prompt with the user name.
-async fn interactive(handle: &mut Handle<Client>, user: &str, password: &str) -> Result<bool, russh::Error> {
-    /// Maximum number of rounds; more than any sane server requests.
-    const ROUNDS: usize = 8;
-    let mut answer = handle.authenticate_keyboard_interactive_start(user, None).await?;
-    let mut asked = false;
-    for _ in 0..ROUNDS {
-        match answer {
-            Interactive::Success => return Ok(true),
-            Interactive::Failure { .. } => return Ok(false),
-            Interactive::InfoRequest { prompts, .. } => {
-                if asked && !prompts.is_empty() {
-                    // A repeated prompt means that the password was wrong.
-                    return Ok(false);
-                }
-                asked = asked || !prompts.is_empty();
-                let replies = prompts
-                    .iter()
-                    .map(|p| if p.echo { user.to_owned() } else { password.to_owned() })
-                    .collect();
-                answer = handle.authenticate_keyboard_interactive_respond(replies).await?;
-            }
+/// Which signatures of the user's key the server knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signatures {
+    /// The key is none of RSA: there is one way to sign with it.
+    OneOnly,
+    /// This is the best of RSA.
+    Current(HashAlg),
+    /// Of RSA, those with SHA-1 only.
+    OldOnly,
+    /// The server has not said it.
+    NotSaid,
+}
+
+/// Decides with which hash a key signs, and what it means if that is refused; `None`: not at all. A hash of `None` is
+/// SHA-1 for a key of RSA.
+const fn signature(known: Signatures, algorithms: Algorithms) -> Option<(Option<HashAlg>, Refused)> {
+    match (known, algorithms) {
+        (Signatures::Current(hash), _) => Some((Some(hash), Refused::Key)),
+        (Signatures::OldOnly, Algorithms::Current) => None,
+        (Signatures::NotSaid, Algorithms::Current) => {
+            Some((Some(HashAlg::Sha256), Refused::UnknownSignature))
+        }
+        // Of servers that do not say what they know, most are old.
+        (Signatures::OneOnly, _) | (Signatures::OldOnly | Signatures::NotSaid, Algorithms::WithLegacy) => {
+            Some((None, Refused::Key))
         }
     }
-    Ok(false)
 }
 
-/// Returns the failure for a server that closes the connection during authentication: it has accepted
-/// the proof and rejected the account.
-fn ensure_open(handle: &Handle<Client>, node: &str, credentials: &Credentials) -> Result<(), Failure> {
+/// Returns the failure for a server that closes the connection during authentication: it has no room, or has
+/// accepted the proof and rejected the account.
+fn ensure_open(
+    handle: &Handle<Client>,
+    node: &str,
+    credentials: &Credentials,
+    heard: &Heard,
+) -> Result<(), Failure> {
     if !handle.is_closed() {
         return Ok(());
     }
-    Err(Failure::new(
-        Reason::AccountLocked,
-        format!(
-            "{node} closed the connection while user {} (secret {}) signed in; the account is locked or expired, or sign-in was tried too often. Look at the SSH server's log on the machine",
-            credentials.user, credentials.source
-        ),
-    ))
+    let Credentials { user, source, .. } = credentials;
+    let words = heard.last_words(&russh::Error::Disconnect);
+    Err(heard.is_full(node).unwrap_or_else(|| {
+        Failure::new(
+            Reason::AccountLocked,
+            format!(
+                "{node} closed the connection while user {user} (secret {source}) signed in ({words}); the account is locked or expired, a password is wrong, or sign-in was tried too often. Look at the SSH server's log on the machine{}",
+                heard.banner()
+            ),
+        )
+    }))
 }
 
-fn rejected(node: &str, credentials: &Credentials, refused: Option<Reason>, offered: &MethodSet) -> Failure {
+fn rejected(
+    node: &str,
+    credentials: &Credentials,
+    refused: Option<Refused>,
+    offered: &MethodSet,
+    heard: &Heard,
+) -> Failure {
     let Credentials { user, source, .. } = credentials;
+    let key_rejected = |next: &str| {
+        Failure::new(
+            Reason::KeyRejected,
+            format!(
+                "{node} refused the key of user {user} (secret {source}); add its public key to authorized_keys on the machine{next}"
+            ),
+        )
+    };
     match refused {
-        Some(Reason::PasswordRejected) => Failure::new(
+        Some(Refused::Password) => Failure::new(
             Reason::PasswordRejected,
             format!(
                 "{node} refused the password of user {user}; correct secret {source}. The account may also be locked. The password is not retried, so that the account is not locked"
             ),
         ),
-        Some(Reason::KeyRejected) => Failure::new(
-            Reason::KeyRejected,
+        Some(Refused::Key) => key_rejected(""),
+        Some(Refused::UnknownSignature) => key_rejected(
+            "; if it is there, the SSH server knows RSA signatures with SHA-1 only: use a key of type ed25519 or ecdsa, or set spec.ssh.legacyAlgorithms: true",
+        ),
+        Some(Refused::OldSignature) => Failure::new(
+            Reason::LegacyAlgorithmsNeeded,
             format!(
-                "{node} refused the key of user {user} (secret {source}); add its public key to authorized_keys on the machine"
+                "{node} knows RSA signatures with SHA-1 only, so that the key of user {user} (secret {source}) was not offered; use a key of type ed25519 or ecdsa, update its SSH server, or set spec.ssh.legacyAlgorithms: true"
             ),
         ),
-        Some(_) | None => {
+        None => {
             let offered: Vec<String> = offered.iter().map(|m| <&'static str>::from(m).to_owned()).collect();
             Failure::new(
                 Reason::AuthenticationFailed,
                 format!(
-                    "secret {source} has no credentials that {node} accepts for user {user} (it offers {}); add password or ssh-privatekey",
-                    if offered.is_empty() { "nothing".to_owned() } else { offered.join(", ") }
+                    "secret {source} has no credentials that {node} accepts for user {user} (it offers {}); add password or ssh-privatekey{}",
+                    if offered.is_empty() { "nothing".to_owned() } else { offered.join(", ") },
+                    heard.banner()
                 ),
             )
         }
     }
 }
 
-fn lost(node: &str, error: &russh::Error) -> Failure {
-    Failure::new(
-        Reason::ConnectionLost,
-        format!(
-            "the connection to {node} was lost while signing in ({}); it is retried while the run has retries left",
-            chain(error)
-        ),
-    )
+/// Returns the failure for a connection that broke while signing in.
+fn lost(node: &str, heard: &Heard, error: &russh::Error) -> Failure {
+    heard.is_full(node).unwrap_or_else(|| {
+        Failure::new(
+            Reason::ConnectionLost,
+            format!(
+                "the connection to {node} was lost while signing in ({}); it is retried while the run has retries left{}",
+                heard.last_words(error),
+                heard.banner()
+            ),
+        )
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use russh::keys::ssh_key::LineEnding;
-    use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
 
-    /// Unchanged credentials would count as changed, and the rejected ones would be offered until the
-    /// account is locked.
+    /// Otherwise a user's key would be signed with SHA-1 although nobody allowed it, or an old server be told
+    /// nothing that it knows.
     #[test]
-    fn credentials_that_are_read_twice_are_the_same() {
-        let key = |seed: u8| {
-            let pair = KeypairData::Ed25519(Ed25519Keypair::from_seed(&[seed; 32]));
-            PrivateKey::new(pair, "").unwrap().to_openssh(LineEnding::LF).unwrap()
-        };
-        let read = |text: &str, password: &str| Credentials {
-            user: "ops".into(),
-            source: "db".into(),
-            password: Some(password.into()),
-            key: Some((Arc::new(read_key("db", text, None).unwrap()), None)),
-            sudo_password: None,
-            su_password: None,
-        };
-        let (one, other) = (key(1), key(2));
-        assert!(read(&one, "a") == read(&one, "a"));
-        assert!(read(&one, "a") != read(&one, "b"));
-        assert!(read(&one, "a") != read(&other, "a"));
+    fn rsa_signs_with_sha1_only_where_that_is_allowed() {
+        let sha1 = Some((None, Refused::Key));
+        let best = Signatures::Current(HashAlg::Sha512);
+        for algorithms in [Algorithms::Current, Algorithms::WithLegacy] {
+            assert_eq!(signature(best, algorithms), Some((Some(HashAlg::Sha512), Refused::Key)));
+        }
+        assert_eq!(signature(Signatures::OldOnly, Algorithms::Current), None);
+        assert_eq!(signature(Signatures::OldOnly, Algorithms::WithLegacy), sha1);
+        let guessed = Some((Some(HashAlg::Sha256), Refused::UnknownSignature));
+        assert_eq!(signature(Signatures::NotSaid, Algorithms::Current), guessed);
+        assert_eq!(signature(Signatures::NotSaid, Algorithms::WithLegacy), sha1);
     }
 }

@@ -6,7 +6,6 @@
 //! server refuses, the request waits until an open channel has closed, and is repeated.
 
 use super::connect::Connection;
-use super::exec::connection_lost;
 use crate::failure::Failure;
 use farrier_update::Reason;
 use russh::client::Msg;
@@ -49,7 +48,7 @@ impl Connection {
             let why = match opened {
                 Ok(Ok(channel)) => return Ok(channel),
                 Ok(Err(russh::Error::ChannelOpenFailure(why))) => why,
-                Ok(Err(error)) => return Err(connection_lost(&self.node, &error)),
+                Ok(Err(error)) => return Err(self.heard.connection_lost(&self.node, &error)),
                 Err(_) => return Err(self.unanswered("a session", answer_limit).await),
             };
             let now = *count.borrow_and_update();
@@ -58,7 +57,9 @@ impl Connection {
                 let closed = count.wait_for(|count| count.closed != now.closed);
                 match tokio::time::timeout(limit, closed).await {
                     Ok(Ok(_)) => {}
-                    Ok(Err(_)) => return Err(connection_lost(&self.node, &russh::Error::Disconnect)),
+                    Ok(Err(_)) => {
+                        return Err(self.heard.connection_lost(&self.node, &russh::Error::Disconnect));
+                    }
                     Err(_) => return Err(self.occupied(limit)),
                 }
             } else if now.closed == before.closed {

@@ -1,30 +1,26 @@
 //! The client side of the SSH handshake, and the server's messages outside of channels.
 
+use super::algorithms;
 use super::channel_count::Count;
+use super::heard::Heard;
 use super::hostkey::{HostKeys, KeyCheck};
 use russh::client::{self, DisconnectReason, Session};
 use russh::keys::PublicKeyOrCertificate;
-use russh::keys::ssh_key::PublicKey;
-use russh::{ChannelId, Error};
-use std::sync::{Arc, Mutex, PoisonError};
+use russh::{ChannelId, Error, Names};
 use tokio::sync::watch;
 
-/// The client side of a connection: stores the key that the server presented, and counts the open channels.
+/// The client side of a connection: keeps what the server says, and counts the open channels.
 pub(super) struct Client {
     keys: HostKeys,
-    presented: Arc<Mutex<Option<PublicKey>>>,
+    heard: Heard,
     channels: watch::Sender<Count>,
 }
 
 impl Client {
-    /// Creates a client that accepts `keys`. It stores the key that the server presents in `presented`, and
-    /// the number of channels in `channels`, which closes with the connection.
-    pub(super) fn new(
-        keys: HostKeys,
-        presented: Arc<Mutex<Option<PublicKey>>>,
-        channels: watch::Sender<Count>,
-    ) -> Self {
-        Self { keys, presented, channels }
+    /// Creates a client that accepts `keys`. It keeps what the server says in `heard`, and the number of channels
+    /// in `channels`, which closes with the connection.
+    pub(super) fn new(keys: HostKeys, heard: Heard, channels: watch::Sender<Count>) -> Self {
+        Self { keys, heard, channels }
     }
 }
 
@@ -33,8 +29,23 @@ impl client::Handler for Client {
 
     async fn check_server_key(&mut self, server: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
         let PublicKeyOrCertificate::PublicKey { key, .. } = server else { return Ok(false) };
-        *self.presented.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
+        self.heard.note_key(key);
         Ok(matches!(self.keys.check(key), KeyCheck::Known | KeyCheck::First(_)))
+    }
+
+    async fn kex_done(
+        &mut self,
+        _shared_secret: Option<&[u8]>,
+        names: &Names,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.heard.note_old(algorithms::old(names));
+        Ok(())
+    }
+
+    async fn auth_banner(&mut self, banner: &str, _session: &mut Session) -> Result<(), Self::Error> {
+        self.heard.note_banner(banner);
+        Ok(())
     }
 
     async fn channel_open_confirmation(
@@ -60,6 +71,7 @@ impl client::Handler for Client {
     async fn disconnected(&mut self, reason: DisconnectReason<Self::Error>) -> Result<(), Self::Error> {
         match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
+                self.heard.note_farewell(&info);
                 tracing::debug!(code = ?info.reason_code, words = info.message, "the server disconnects");
                 Ok(())
             }

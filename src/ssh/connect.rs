@@ -1,19 +1,19 @@
 //! Establishes one SSH connection: handshake, host key, authentication.
 
-use super::auth::{Credentials, sign_in};
+use super::algorithms::{Algorithms, Gap, Offer};
+use super::auth::sign_in;
 use super::channel_count::Count;
 use super::client::Client;
+use super::credentials::Credentials;
 use super::dial::{Target, dial};
 use super::greeting::{Greeting, GreetingStream};
+use super::heard::{Heard, quotable};
 use super::hostkey::{HostKeys, KeyCheck};
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 use farrier_update::Reason;
 use russh::client::{Config, Handle, connect_stream};
-use russh::keys::ssh_key::PublicKey;
-use russh::{Preferred, cipher};
 use socket2::SockRef;
-use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -21,6 +21,10 @@ use tokio::sync::watch;
 /// Timeout for banner, key exchange and host key. `OpenSSH` gives its clients 120 s for everything; a
 /// machine that needs more than 15 s for the handshake hangs.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
+
+/// The same where old algorithms are allowed. Management processors of that time compute for up to ten seconds for
+/// each of the two exponentiations (assumed; OpenSSH's client waits without limit).
+const LEGACY_HANDSHAKE_LIMIT: Duration = Duration::from_secs(45);
 
 /// Timeout of authentication. It is generous because PAM modules that query directories are slow.
 const SIGN_IN_LIMIT: Duration = Duration::from_secs(25);
@@ -39,6 +43,8 @@ pub struct Connection {
     pub(super) handle: Handle<Client>,
     /// The number of channels; the sender is dropped when the connection is closed.
     pub(super) channels: watch::Receiver<Count>,
+    /// What the server says outside of channels.
+    pub(super) heard: Heard,
     /// Name of the machine, for messages.
     pub node: String,
     /// The address that responded.
@@ -62,6 +68,11 @@ pub enum Milestone {
         /// The key to record, if it was trusted on first use.
         first: Option<String>,
     },
+    /// Algorithms are agreed on; reported where old ones are allowed.
+    Negotiated {
+        /// The old ones among them, each with its kind.
+        old: Vec<String>,
+    },
     /// The user is authenticated.
     SignedIn,
 }
@@ -69,113 +80,152 @@ pub enum Milestone {
 /// Connects, verifies the host key and authenticates.
 ///
 /// # Errors
-/// Those of [`dial`], `NotAnSshServer`, `ConnectionClosed`, `SshNegotiationFailed`, `HostKeyUnknown`,
-/// `HostKeyChanged`, and those of authentication.
+/// Those of [`dial`], `NotAnSshServer`, `ConnectionClosed`, `SessionLimitReached`, `SshNegotiationFailed`,
+/// `LegacyAlgorithmsNeeded`, `HostKeyUnknown`, `HostKeyChanged`, and those of authentication.
 pub async fn connect(
     target: &Target,
     keys: &HostKeys,
     credentials: &Credentials,
+    algorithms: Algorithms,
     mut report: impl FnMut(Milestone),
 ) -> Result<Connection, Failure> {
     let dialled = dial(target, "SSH server").await?;
     let address = dialled.address;
     report(Milestone::Reached { address: address.clone() });
     let (counter, channels) = watch::channel(Count::default());
-    let (mut handle, presented) = handshake(target, keys, dialled.stream, &address, counter).await?;
-    let first_key = presented.and_then(|key| match keys.check(&key) {
+    let heard = Heard::default();
+    let client = Client::new(keys.clone(), heard.clone(), counter);
+    let shake = Handshake { target, keys, algorithms, address: &address, heard: &heard };
+    let mut handle = shake.make(dialled.stream, client).await?;
+    let first_key = heard.key().and_then(|key| match keys.check(&key) {
         KeyCheck::First(line) => Some(line),
         KeyCheck::Known | KeyCheck::Unknown | KeyCheck::Changed => None,
     });
     report(Milestone::HostKeyAccepted { first: first_key.clone() });
-    tokio::time::timeout(SIGN_IN_LIMIT, sign_in(&mut handle, &target.node, credentials))
+    if algorithms == Algorithms::WithLegacy {
+        report(Milestone::Negotiated { old: heard.old() });
+    }
+    let signing_in = sign_in(&mut handle, &target.node, credentials, algorithms, &heard);
+    tokio::time::timeout(SIGN_IN_LIMIT, signing_in)
         .await
         .unwrap_or_else(|_| Err(sign_in_timed_out(&target.node)))?;
     report(Milestone::SignedIn);
     let (node, user) = (target.node.clone(), credentials.user.clone());
-    Ok(Connection { handle, channels, node, address, user, first_key })
+    Ok(Connection { handle, channels, heard, node, address, user, first_key })
 }
 
-async fn handshake(
-    target: &Target,
-    keys: &HostKeys,
-    stream: TcpStream,
-    address: &str,
-    counter: watch::Sender<Count>,
-) -> Result<(Handle<Client>, Option<PublicKey>), Failure> {
-    let presented = Arc::new(Mutex::new(None));
-    let client = Client::new(keys.clone(), presented.clone(), counter);
-    // If Nagle's algorithm cannot be disabled, the connection is only slower.
-    stream.set_nodelay(true).ok();
-    // Without it, a cable that was pulled during a transfer is noticed later.
-    SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED)).ok();
-    let (stream, greeting) = GreetingStream::new(stream);
-    let connecting = connect_stream(Arc::new(config(keys)), stream, client);
-    let result = tokio::time::timeout(HANDSHAKE_LIMIT, connecting).await;
-    let key = presented.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(refusal) = key.as_ref().and_then(|k| keys.refusal(&target.node, address, k)) {
-        return Err(refusal);
+/// The handshake of one connection.
+struct Handshake<'a> {
+    target: &'a Target,
+    keys: &'a HostKeys,
+    algorithms: Algorithms,
+    address: &'a str,
+    heard: &'a Heard,
+}
+
+impl Handshake<'_> {
+    async fn make(&self, stream: TcpStream, client: Client) -> Result<Handle<Client>, Failure> {
+        // If Nagle's algorithm cannot be disabled, the connection is only slower.
+        stream.set_nodelay(true).ok();
+        // Without it, a cable that was pulled during a transfer is noticed later.
+        SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED)).ok();
+        let (stream, greeting) = GreetingStream::new(stream);
+        let config = Config {
+            preferred: self.algorithms.preferred(self.keys),
+            nodelay: true,
+            keepalive_interval: Some(KEEPALIVE),
+            keepalive_max: 3,
+            ..Config::default()
+        };
+        let limit = handshake_limit(self.algorithms);
+        let result = tokio::time::timeout(limit, connect_stream(Arc::new(config), stream, client)).await;
+        let refused = |key| self.keys.refusal(&self.target.node, self.address, &key);
+        if let Some(refusal) = self.heard.key().and_then(refused) {
+            return Err(refusal);
+        }
+        match result {
+            Ok(Ok(handle)) => Ok(handle),
+            Ok(Err(error)) => Err(self.failed(&error, &greeting)),
+            Err(_) => Err(self.timed_out(limit)),
+        }
     }
-    match result {
-        Ok(Ok(handle)) => Ok((handle, key)),
-        Ok(Err(error)) => Err(handshake_failed(target, address, &error, &greeting)),
-        Err(_) => Err(Failure::new(
+
+    fn timed_out(&self, limit: Duration) -> Failure {
+        let (address, Target { node, port, .. }) = (self.address, self.target);
+        Failure::new(
             Reason::ConnectionTimedOut,
             format!(
-                "{address} port {} of {} accepted the connection but did not finish the SSH handshake within {} s; check that an SSH server answers there and is not hung",
-                target.port,
-                target.node,
-                HANDSHAKE_LIMIT.as_secs()
+                "{address} port {port} of {node} accepted the connection but did not finish the SSH handshake within {} s; check that an SSH server answers there and is not hung",
+                limit.as_secs()
             ),
-        )),
+        )
     }
-}
 
-fn config(keys: &HostKeys) -> Config {
-    // Ordered by processor time per byte (measured: 0.85 s/GiB for the first, 1.7 s/GiB for chacha20, which
-    // the library would prefer); aes256-ctr is for servers that support nothing better.
-    let names = [
-        "aes128-gcm@openssh.com",
-        "aes256-gcm@openssh.com",
-        "chacha20-poly1305@openssh.com",
-        "aes256-ctr",
-        "aes128-ctr",
-    ];
-    let ciphers: Vec<cipher::Name> =
-        names.into_iter().filter_map(|n| cipher::Name::try_from(n).ok()).collect();
-    Config {
-        preferred: Preferred {
-            cipher: Cow::Owned(ciphers),
-            key: Cow::Owned(keys.preferred(&Preferred::DEFAULT.key)),
-            ..Preferred::DEFAULT
-        },
-        nodelay: true,
-        keepalive_interval: Some(KEEPALIVE),
-        keepalive_max: 3,
-        ..Config::default()
-    }
-}
-
-fn handshake_failed(target: &Target, address: &str, error: &russh::Error, greeting: &Greeting) -> Failure {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the library's error enum is large and grows")]
-    let (reason, next) = match error {
-        russh::Error::NoCommonAlgo { .. } => (
-            Reason::SshNegotiationFailed,
-            "the machine offers only algorithms that are not supported; update its SSH server or enable current algorithms".to_owned(),
-        ),
-        russh::Error::Version | russh::Error::HUP | russh::Error::Disconnect | russh::Error::IO(_) => {
-            closed_early(greeting)
+    fn failed(&self, error: &russh::Error, greeting: &Greeting) -> Failure {
+        if let Some(full) = self.heard.is_full(&self.target.node) {
+            return full;
         }
-        _ => (Reason::SshNegotiationFailed, "look at the SSH server's log on the machine".to_owned()),
-    };
-    Failure::new(
-        reason,
-        format!(
-            "the SSH handshake with {} at {address} port {} failed ({}); {next}",
-            target.node,
-            target.port,
-            chain(error)
-        ),
-    )
+        let words = self.heard.last_words(error);
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the library's error enum is large and grows")]
+        let (reason, words, next) = match error {
+            russh::Error::NoCommonAlgo { .. } => self.nothing_in_common(greeting),
+            russh::Error::Version | russh::Error::HUP | russh::Error::Disconnect | russh::Error::IO(_) => {
+                let (reason, next) = closed_early(greeting);
+                (reason, words, next)
+            }
+            _ => (
+                Reason::SshNegotiationFailed,
+                words,
+                "look at the SSH server's log on the machine".to_owned(),
+            ),
+        };
+        let (address, Target { node, port, .. }) = (self.address, self.target);
+        Failure::new(
+            reason,
+            format!("the SSH handshake with {node} at {address} port {port} failed ({words}); {next}"),
+        )
+    }
+
+    /// Returns the reason, what is not in common, and the next step.
+    fn nothing_in_common(&self, greeting: &Greeting) -> (Reason, String, String) {
+        let offer = Offer::read(&greeting.bytes());
+        let gaps = |algorithms| offer.as_ref().map(|offer| offer.gaps(algorithms)).unwrap_or_default();
+        let (now, then) = (gaps(self.algorithms), gaps(Algorithms::WithLegacy));
+        if !now.is_empty() && then.is_empty() {
+            let theirs: Vec<String> = now
+                .iter()
+                .map(|Gap { kind, theirs, .. }| format!("{}: {}", kind.as_str(), shown(theirs)))
+                .collect();
+            return (
+                Reason::LegacyAlgorithmsNeeded,
+                format!("its server has only old algorithms: {}", theirs.join("; ")),
+                "update its firmware or SSH server, or allow them with spec.ssh.legacyAlgorithms: true"
+                    .to_owned(),
+            );
+        }
+        let lists: Vec<String> = then
+            .iter()
+            .map(|Gap { kind, theirs, ours }| {
+                format!("{}: it has {}, and Farrier has {}", kind.as_str(), shown(theirs), shown(ours))
+            })
+            .collect();
+        let next = "enable one of Farrier's on the machine, or update its firmware or SSH server; spec.ssh.legacyAlgorithms does not help";
+        let words = format!("there is no algorithm in common: {}", lists.join("; "));
+        (Reason::SshNegotiationFailed, words, next.to_owned())
+    }
+}
+
+/// Timeout of the handshake.
+const fn handshake_limit(algorithms: Algorithms) -> Duration {
+    match algorithms {
+        Algorithms::Current => HANDSHAKE_LIMIT,
+        Algorithms::WithLegacy => LEGACY_HANDSHAKE_LIMIT,
+    }
+}
+
+/// Lists names that a server has sent, as many as a message can have.
+fn shown(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { quotable(&names.join(", ")) }
 }
 
 /// Returns the reason for a connection that was closed during the handshake, or on which the peer did not

@@ -4,7 +4,8 @@
 //! the server responds to each request, and closes each channel before it forgets the channel.
 
 use super::connect::Connection;
-use crate::failure::{Failure, chain};
+use super::heard::Heard;
+use crate::failure::Failure;
 use bytes::Bytes;
 use farrier_update::Reason;
 use russh::client::Msg;
@@ -57,6 +58,7 @@ struct Reader {
     closed: bool,
     node: String,
     user: String,
+    heard: Heard,
 }
 
 /// A request to the server on a channel.
@@ -84,7 +86,7 @@ impl Connection {
     /// grants; `ConnectionLost`.
     pub async fn start(&self, command: &str, terminal: Terminal) -> Result<Running, Failure> {
         let mut running = self.session().await?;
-        let lost = |error: russh::Error| connection_lost(&self.node, &error);
+        let lost = |error: russh::Error| self.heard.connection_lost(&self.node, &error);
         if terminal == Terminal::Yes {
             // Raw mode from the start would hide the password prompts of old programs.
             running.write.request_pty(true, "dumb", 200, 50, 0, 0, &[]).await.map_err(lost)?;
@@ -101,7 +103,7 @@ impl Connection {
     /// As for [`Connection::start`].
     pub async fn subsystem(&self, name: &str) -> Result<Running, Failure> {
         let mut running = self.session().await?;
-        let lost = |error: russh::Error| connection_lost(&self.node, &error);
+        let lost = |error: russh::Error| self.heard.connection_lost(&self.node, &error);
         running.write.request_subsystem(true, name).await.map_err(lost)?;
         running.reader.unanswered.push_back(Request::Command);
         Ok(running)
@@ -117,6 +119,7 @@ impl Connection {
             closed: false,
             node: self.node.clone(),
             user: self.user.clone(),
+            heard: self.heard.clone(),
         };
         Ok(Running { write, input_ended: false, reader })
     }
@@ -128,7 +131,7 @@ impl Connection {
     /// As for [`Connection::start`].
     pub async fn channel(&self, command: &str) -> Result<Channel<Msg>, Failure> {
         let channel = self.open().await?;
-        channel.exec(true, command).await.map_err(|error| connection_lost(&self.node, &error))?;
+        channel.exec(true, command).await.map_err(|error| self.heard.connection_lost(&self.node, &error))?;
         Ok(channel)
     }
 
@@ -144,7 +147,7 @@ impl Connection {
                     Some(ChannelMsg::Success) => return Ok(()),
                     Some(ChannelMsg::Failure) => return Err(command_refused(&self.node, &self.user)),
                     Some(ChannelMsg::Close) | None => {
-                        return Err(connection_lost(&self.node, &russh::Error::Disconnect));
+                        return Err(self.heard.connection_lost(&self.node, &russh::Error::Disconnect));
                     }
                     Some(_) => {}
                 }
@@ -228,7 +231,7 @@ impl Running {
                 Ok(()) => {}
                 // The channel may be closed; `finish` reads the reason.
                 Err(russh::Error::SendError | russh::Error::WrongChannel) => return Ok(()),
-                Err(error) => return Err(connection_lost(&self.reader.node, &error)),
+                Err(error) => return Err(self.reader.heard.connection_lost(&self.reader.node, &error)),
             }
         }
         Ok(())
@@ -308,7 +311,7 @@ impl Reader {
             return Ok(false);
         }
         let Some(message) = self.channel.wait().await else {
-            return Err(connection_lost(&self.node, &russh::Error::Disconnect));
+            return Err(self.heard.connection_lost(&self.node, &russh::Error::Disconnect));
         };
         #[expect(clippy::wildcard_enum_match_arm, reason = "non-exhaustive; only these matter here")]
         match message {
@@ -360,15 +363,4 @@ fn append(text: &mut String, data: &[u8]) {
     if text.len() < OUTPUT_LIMIT {
         text.push_str(&String::from_utf8_lossy(data));
     }
-}
-
-/// Returns the failure for a connection that broke while it was in use.
-pub(super) fn connection_lost(node: &str, error: &russh::Error) -> Failure {
-    Failure::new(
-        Reason::ConnectionLost,
-        format!(
-            "the connection to {node} was lost ({}); it is retried while the run has retries left",
-            chain(error)
-        ),
-    )
 }

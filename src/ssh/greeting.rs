@@ -11,8 +11,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// How many bytes are kept. RFC 4253 limits the identification to 255 bytes.
-const KEPT: usize = 256;
+/// How many bytes are kept until the handshake is over: the identification of 255 bytes, lines before it, and the
+/// list of algorithms, which is 2 KiB long at most.
+const KEPT: usize = 8 * 1024;
 
 /// How many characters a message quotes.
 const SHOWN: usize = 80;
@@ -26,7 +27,7 @@ impl Greeting {
     /// `None` if the server has sent nothing, or has identified itself: lines before the identification are
     /// allowed.
     pub(super) fn unexpected_line(&self) -> Option<String> {
-        let text = String::from_utf8_lossy(&self.text()).into_owned();
+        let text = String::from_utf8_lossy(&self.bytes()).into_owned();
         if text.lines().any(|line| line.starts_with("SSH-")) {
             return None;
         }
@@ -34,7 +35,8 @@ impl Greeting {
         Some(line.chars().filter(|c| !c.is_control()).take(SHOWN).collect())
     }
 
-    fn text(&self) -> Vec<u8> {
+    /// Returns the bytes.
+    pub(super) fn bytes(&self) -> Vec<u8> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -42,7 +44,8 @@ impl Greeting {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let room = KEPT.saturating_sub(kept.len());
         kept.extend(bytes.iter().take(room));
-        kept.len() < KEPT
+        // Nobody reads them after the handshake.
+        kept.len() < KEPT && Arc::strong_count(&self.0) > 1
     }
 }
 

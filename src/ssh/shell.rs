@@ -3,7 +3,8 @@
 //! What the bytes mean is not known here; the dialogue with a device is in `drivers/console`.
 
 use super::connect::Connection;
-use super::exec::{PIECE, connection_lost, end_input_later};
+use super::exec::{PIECE, end_input_later};
+use super::heard::Heard;
 use crate::failure::Failure;
 use bytes::Bytes;
 use farrier_update::Reason;
@@ -52,6 +53,7 @@ struct Reader {
     is_over: bool,
     node: String,
     user: String,
+    heard: Heard,
 }
 
 /// A request to the server on a channel.
@@ -68,7 +70,7 @@ impl Connection {
     /// `SshSessionRefused`, `SessionLimitReached`, `ConnectionLost`.
     pub async fn shell(&self, terminal: &Terminal<'_>) -> Result<Shell, Failure> {
         let (channel, write) = self.open().await?.split();
-        let lost = |error: russh::Error| connection_lost(&self.node, &error);
+        let lost = |error: russh::Error| self.heard.connection_lost(&self.node, &error);
         let Terminal { name, columns, rows } = *terminal;
         write.request_pty(true, name, columns, rows, 0, 0, &[]).await.map_err(lost)?;
         write.request_shell(true).await.map_err(lost)?;
@@ -80,6 +82,7 @@ impl Connection {
             is_over: false,
             node: self.node.clone(),
             user: self.user.clone(),
+            heard: self.heard.clone(),
         };
         Ok(Shell { write, reader })
     }
@@ -111,7 +114,7 @@ impl Shell {
     pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), Failure> {
         while !bytes.is_empty() {
             if self.reader.is_over {
-                return Err(connection_lost(&self.reader.node, &russh::Error::Disconnect));
+                return Err(self.reader.heard.connection_lost(&self.reader.node, &russh::Error::Disconnect));
             }
             let piece = bytes.split_to(PIECE.min(bytes.len()));
             let written = tokio::time::timeout(WRITE_LIMIT, self.write_piece(piece)).await;
@@ -129,7 +132,7 @@ impl Shell {
                 more = self.reader.next(), if self.reader.has_room() => if !more? { break Err(russh::Error::Disconnect) },
             }
         };
-        sent.map_err(|error| connection_lost(&self.reader.node, &error))
+        sent.map_err(|error| self.reader.heard.connection_lost(&self.reader.node, &error))
     }
 
     /// Ends the session. A device that does not respond any more is not an error.
@@ -154,7 +157,7 @@ impl Reader {
             return Ok(false);
         }
         let Some(message) = self.channel.wait().await else {
-            return Err(connection_lost(&self.node, &russh::Error::Disconnect));
+            return Err(self.heard.connection_lost(&self.node, &russh::Error::Disconnect));
         };
         #[expect(clippy::wildcard_enum_match_arm, reason = "non-exhaustive; only these matter here")]
         match message {

@@ -3,12 +3,14 @@
 //!
 //! Real OpenSSH servers are in tests/e2e. This server refuses what OpenSSH refuses only in special builds.
 
-use super::auth::Credentials;
+use super::algorithms::Algorithms;
 use super::channel_count::Count;
 use super::client::Client;
 use super::connect::{Connection, connect};
+use super::credentials::Credentials;
 use super::dial::{Family, Target};
 use super::exec::Terminal as HasTerminal;
+use super::heard::Heard;
 use super::hostkey::HostKeys;
 use super::shell::{Shell, TERM, Terminal};
 use crate::failure::Failure;
@@ -206,12 +208,13 @@ async fn connected(server: Server) -> Connection {
     tokio::spawn(async move { run_stream(Arc::new(config), theirs, server).await?.await });
     let (counter, channels) = watch::channel(Count::default());
     let keys = HostKeys::parse("db", std::iter::empty(), true).unwrap();
-    let client = Client::new(keys, Arc::default(), counter);
+    let heard = Heard::default();
+    let client = Client::new(keys, heard.clone(), counter);
     let config = Arc::new(russh::client::Config::default());
     let mut handle = russh::client::connect_stream(config, ours, client).await.unwrap();
     assert!(handle.authenticate_none("ops").await.unwrap().success());
     let (node, user) = ("db".to_owned(), "ops".to_owned());
-    Connection { handle, channels, node, address: "::1".into(), user, first_key: None }
+    Connection { handle, channels, heard, node, address: "::1".into(), user, first_key: None }
 }
 
 async fn run(connection: &Connection, command: &str) -> Result<String, Failure> {
@@ -376,7 +379,10 @@ async fn a_server_that_closes_before_the_handshake_is_classified_by_its_greeting
         let families = vec![Family::V4];
         let target = Target { node: "db".into(), addresses: vec!["127.0.0.1".into()], families, port };
         let credentials = Credentials::without_secrets();
-        let failure = connect(&target, &HostKeys::default(), &credentials, |_| ()).await.err().unwrap();
+        let failure = connect(&target, &HostKeys::default(), &credentials, Algorithms::Current, |_| ())
+            .await
+            .err()
+            .unwrap();
         assert_eq!(failure.reason, reason, "{failure}");
         assert!(failure.message.contains(words), "{failure}");
     }

@@ -16,7 +16,7 @@ async fn a_short_managed_node_gets_the_documented_defaults() {
         "addresses": ["10.0.12.7"],
         "addressFamilies": ["IPv4", "IPv6"],
         "credentialsRef": {"name": "db-01"},
-        "ssh": {"port": 22, "hostKeys": [], "hostKeyPolicy": "Pinned", "privilege": "None"},
+        "ssh": {"port": 22, "hostKeys": [], "hostKeyPolicy": "Pinned", "legacyAlgorithms": false, "privilege": "None"},
         "openFirewall": false,
         "hold": false,
     });

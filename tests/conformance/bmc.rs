@@ -9,7 +9,7 @@ use farrier::drivers::{Class, Driver, HttpsSettings, Keys, Node, Privilege, SshS
 use farrier::engines::Engines;
 use farrier::metrics::Metrics;
 use farrier::payload::Store;
-use farrier::ssh::Family;
+use farrier::ssh::{Algorithms, Family};
 use farrier::tls::{Policy, Trust, read_bundle};
 use farrier_bmc_double::fault::{self, Armed};
 use farrier_bmc_double::image::{Header, digest};
@@ -269,7 +269,13 @@ impl Subject for Bmc<'_> {
             type_: self.of.type_,
             addresses: vec!["127.0.0.1".into()],
             families: vec![Family::V4],
-            ssh: SshSettings { port: 22, host_keys: vec![], trust_first: false, privilege: Privilege::None },
+            ssh: SshSettings {
+                port: 22,
+                host_keys: vec![],
+                trust_first: false,
+                algorithms: Algorithms::Current,
+                privilege: Privilege::None,
+            },
             https: HttpsSettings { port: self.double.https().port(), trust: self.trust.clone() },
         };
         let data = [("username", "admin"), ("password", "password")];

@@ -10,7 +10,7 @@ use farrier::drivers::{Class, Driver, HttpsSettings, Keys, Node, Privilege, SshS
 use farrier::engines::Engines;
 use farrier::metrics::Metrics;
 use farrier::payload::Store;
-use farrier::ssh::Family;
+use farrier::ssh::{Algorithms, Family};
 use farrier::tls::Trust;
 use farrier_network::MachineType;
 use farrier_protocol::Detect;
@@ -138,6 +138,7 @@ impl Subject for Linuxed<'_> {
                 port: 22,
                 host_keys: vec![key.to_owned()],
                 trust_first: false,
+                algorithms: Algorithms::Current,
                 privilege: Privilege::None,
             },
             https: HttpsSettings { port: 443, trust: Trust::default() },

@@ -63,6 +63,15 @@ reasons! {
     /// Operator and machine have no cipher, key exchange or host key type in common. Update the machine's SSH
     /// server.
     SshNegotiationFailed: Permanent,
+    /// The machine's SSH server has only algorithms that are not safe any more; the message names them. Update its
+    /// firmware or SSH server, or allow them with `spec.ssh.legacyAlgorithms: true` of the ManagedNode.
+    LegacyAlgorithmsNeeded: Permanent,
+    /// The connection to the machine uses algorithms that are not safe any more, because
+    /// `spec.ssh.legacyAlgorithms` allows them; the message names them. Who is in between may read and change
+    /// what is sent. Keep such machines in a network of their own, and update their firmware.
+    LegacyAlgorithmsInUse: Informational,
+    /// `spec.ssh.legacyAlgorithms` is true, and the machine has current algorithms. Remove the field.
+    LegacyAlgorithmsUnused: Informational,
     /// The server on the port is no Redfish service; the message says what it is. Check address and port: this
     /// must be the management processor, not the operating system.
     NotARedfishService: UnreachableTransient,

@@ -135,6 +135,7 @@ impl<H: Host> Session<'_, H> {
                     v.host_key_accepted = true;
                     v.first_key = first.or(v.first_key.take());
                 }
+                Milestone::Negotiated { old } => v.old_algorithms = Some(old),
                 Milestone::SignedIn => v.authenticated = true,
             });
         })

@@ -11,7 +11,7 @@ use crate::drivers::shell;
 use crate::engine_api::Incompatible;
 use crate::engines::Engines;
 use crate::metrics::Metrics;
-use crate::ssh::{Credentials, Family, Target};
+use crate::ssh::{Algorithms, Credentials, Family, Target};
 use farrier_network::MachineType;
 use farrier_update::{FailedDependency, Force};
 use std::collections::BTreeMap;
@@ -48,6 +48,7 @@ impl Parts {
             target,
             host_keys: Vec::new(),
             trust_first: true,
+            algorithms: Algorithms::Current,
             credentials: Credentials::without_secrets(),
             privilege: Privilege::None,
         };

@@ -3,7 +3,7 @@
 use crate::drivers::{Keys, Node, Privilege};
 use crate::failure::Failure;
 use crate::ssh::auth::{read_certificate, read_key};
-use crate::ssh::{Credentials, Target};
+use crate::ssh::{Algorithms, Credentials, Target};
 use farrier_update::Reason;
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ pub struct Settings {
     pub host_keys: Vec<String>,
     /// Whether the first host key is trusted.
     pub trust_first: bool,
+    /// Which algorithms are offered.
+    pub algorithms: Algorithms,
     /// Credentials for the sign-in.
     pub credentials: Credentials,
     /// How commands become root.
@@ -41,6 +43,7 @@ impl Settings {
             target,
             host_keys: node.ssh.host_keys.clone(),
             trust_first: node.ssh.trust_first,
+            algorithms: node.ssh.algorithms,
             credentials: credentials(&node.name, keys)?,
             privilege: node.ssh.privilege,
         })

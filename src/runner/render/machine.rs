@@ -18,6 +18,9 @@ pub(in crate::runner) fn node_conditions(
     now: &Time,
 ) -> Vec<Condition> {
     let mut conditions = old.to_vec();
+    if view.host_key_accepted && view.old_algorithms.is_none() {
+        conditions.retain(|condition| condition.type_ != "LegacyAlgorithms");
+    }
     let mut set = |type_: &str, verdict: &Verdict| {
         condition::set(
             &mut conditions,
@@ -40,6 +43,7 @@ pub(in crate::runner) fn node_conditions(
         .map(|s| Verdict::yes(Reason::Succeeded, format!("{}, taken by run {run}", s.extent())));
     for (type_, verdict) in [
         ("HostKeyVerified", host_key(view, failure)),
+        ("LegacyAlgorithms", legacy_algorithms(view)),
         ("CertificateVerified", certificate(view, failure)),
         ("Authenticated", authenticated(view, failure)),
         ("InventoryCurrent", inventory),
@@ -72,6 +76,25 @@ fn host_key(view: &View, failure: Option<&Failure>) -> Option<Verdict> {
         return Some(Verdict::yes(how, "the machine proved that it holds an accepted host key"));
     }
     refused(failure, &[Reason::HostKeyChanged, Reason::HostKeyUnknown])
+}
+
+/// Says whether the connection uses old algorithms, where they are allowed.
+fn legacy_algorithms(view: &View) -> Option<Verdict> {
+    Some(match view.old_algorithms.as_deref()? {
+        [] => Verdict::no(
+            Reason::LegacyAlgorithmsUnused,
+            "the machine has current algorithms; remove spec.ssh.legacyAlgorithms",
+        ),
+        old => Verdict::yes(Reason::LegacyAlgorithmsInUse, in_use(old)),
+    })
+}
+
+/// Describes the old algorithms in use.
+pub(in crate::runner) fn in_use(old: &[String]) -> String {
+    format!(
+        "the SSH connection uses algorithms that are not safe any more ({}); spec.ssh.legacyAlgorithms allows them",
+        old.join(", ")
+    )
 }
 
 fn certificate(view: &View, failure: Option<&Failure>) -> Option<Verdict> {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 struct Announced {
     /// What was trusted on first use: a host key or a certificate.
     first_use: bool,
+    old_algorithms: bool,
     blocked: bool,
     unseen: bool,
     untrusted_peer: bool,
@@ -85,6 +86,12 @@ impl UpdateWorker<'_> {
         if let Some(key) = now.first_key.as_ref().filter(|_| !announced.first_use) {
             announced.first_use = true;
             self.context.record_host_key(&self.update, key).await;
+        }
+        if let Some(old) =
+            now.old_algorithms.as_ref().filter(|old| !old.is_empty() && !announced.old_algorithms)
+        {
+            announced.old_algorithms = true;
+            self.context.announce_old_algorithms(&self.update, old).await;
         }
         if let Some(fingerprint) = now.first_certificate.as_ref().filter(|_| !announced.first_use) {
             announced.first_use = true;

@@ -82,6 +82,7 @@ pub(super) fn show_contact(view: &watch::Sender<attempt::View>, contact: Contact
             v.host_key_accepted = true;
             v.first_key = first.or(v.first_key.take());
         }
+        Contact::Negotiated { old } => v.old_algorithms = Some(old),
         Contact::SignedIn => v.authenticated = true,
     });
 }

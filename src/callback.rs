@@ -87,7 +87,7 @@ pub use counters::{Cause, Counters, Refusal, Refusals};
 pub use dialled::{DialIdentity, DialIdentityError};
 pub use identity::{ClientCertificate, IdentityError, RunIdentity};
 pub use listeners::{BindError, BindErrorKind, BoundListeners, Family, Pair, bind};
-pub use offers::{OpenOffer, OpenOffers, OpenPosts, POSTS, in_url};
+pub use offers::{OfferContent, OpenOffer, OpenOffers, OpenPosts, POSTS, in_url};
 pub use registry::{Registration, Registry, Route, Stream};
 pub use server::{Server, ServerOptions, serve};
 pub use services::{BoundService, OpenService, bind_service};

@@ -88,6 +88,7 @@ fn payload_ref(from: &Payload) -> PayloadRef {
         url: from.url.clone(),
         digest: from.digest.clone(),
         size: from.size.and_then(|s| u64::try_from(s).ok()),
+        unpack: from.unpack,
         signatures: from.signatures.iter().map(signature).collect(),
     }
 }

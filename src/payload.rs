@@ -4,6 +4,7 @@
 //! right name is the right file. Each process still verifies a file once before it uses the file.
 
 mod answer;
+mod archive;
 mod body;
 mod client;
 mod docker_config;
@@ -15,10 +16,12 @@ mod oci;
 mod s3;
 mod sink;
 mod source;
+mod tree;
 
-pub use answer::{Begin, Body, PayloadFiles, answer, plain};
+pub use answer::{Begin, Body, Content, PayloadFiles, answer, plain};
 pub use docker_config::{DockerConfigError, docker_credentials};
 pub use source::{Access, S3Keys, Source};
+pub use tree::{Tree, TreeEntry, TreeFile, resolve};
 
 use crate::failure::Failure;
 use crate::metrics::Metrics;
@@ -29,10 +32,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
+use tree::UnpackError;
 
 /// How long a failed fetch is remembered. A thousand machines that need the same missing payload must not
 /// request it a thousand times, and a repaired source must be used soon.
 const FAILURE_TTL: Duration = Duration::from_secs(10);
+
+/// What the names of unpacked archives begin with.
+const TREE: &str = "tree-";
 
 /// The payload store of one operator process.
 #[derive(Clone)]
@@ -45,6 +52,17 @@ struct Inner {
     dir: PathBuf,
     payload_dir: Option<PathBuf>,
     slots: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Slot>>>>,
+    /// The archives that were unpacked, by digest.
+    trees: Mutex<HashMap<String, Arc<tokio::sync::Mutex<TreeSlot>>>>,
+}
+
+#[derive(Default)]
+enum TreeSlot {
+    #[default]
+    Unknown,
+    Available(Arc<Tree>),
+    /// When the archive could not be unpacked, and why.
+    Failed(Instant, Failure),
 }
 
 #[derive(Default)]
@@ -73,8 +91,10 @@ impl Store {
     pub fn open(dir: &Path, payload_dir: Option<&Path>) -> std::io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         for entry in std::fs::read_dir(dir)?.flatten() {
-            // Partially fetched files of a process that was killed.
-            if entry.file_name().to_string_lossy().starts_with("part-") {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            // Partially fetched files of a process that was killed, and unpacked archives, whose index is lost.
+            if name.starts_with("part-") || name.starts_with(TREE) {
                 std::fs::remove_file(entry.path()).ok();
             }
         }
@@ -83,6 +103,7 @@ impl Store {
                 dir: dir.to_owned(),
                 payload_dir: payload_dir.map(Path::to_owned),
                 slots: Mutex::default(),
+                trees: Mutex::default(),
             }),
             metrics: Metrics::default(),
         })
@@ -160,6 +181,37 @@ impl Store {
         }
     }
 
+    /// Returns a verified payload, which is an archive, as a folder. It is unpacked once, and concurrent calls wait for
+    /// that. It is unpacked to the end although the caller may have left.
+    ///
+    /// # Errors
+    /// `ArchiveInvalid`, and the reason why the store cannot be written.
+    pub async fn tree(&self, component: &str, digest: &str) -> Result<Arc<Tree>, Failure> {
+        let gone = || Failure::new(Reason::PayloadUnavailable, format!("the payload {digest} is not stored"));
+        let archive = self.path(digest).ok_or_else(gone)?;
+        let slot = {
+            let mut trees = self.inner.trees.lock().unwrap_or_else(PoisonError::into_inner);
+            trees.entry(digest.to_owned()).or_default().clone()
+        };
+        let mut slot = slot.lock_owned().await;
+        match &*slot {
+            TreeSlot::Available(tree) if tree.path.exists() => return Ok(tree.clone()),
+            TreeSlot::Failed(when, failure) if when.elapsed() < FAILURE_TTL => return Err(failure.clone()),
+            TreeSlot::Available(_) | TreeSlot::Failed(..) | TreeSlot::Unknown => {}
+        }
+        let component = component.to_owned();
+        // The lock goes with it, so that nobody else writes to the same file.
+        let unpacking = tokio::task::spawn_blocking(move || {
+            let unpacked = unpack(&archive).map_err(|error| error.failure(&component, &archive));
+            *slot = match &unpacked {
+                Ok(tree) => TreeSlot::Available(tree.clone()),
+                Err(failure) => TreeSlot::Failed(Instant::now(), failure.clone()),
+            };
+            unpacked
+        });
+        unpacking.await.map_err(|error| Failure::new(Reason::InternalError, error.to_string()))?
+    }
+
     async fn fetch_to_store(&self, limit: Duration, source: &Source) -> Result<Stored, Failure> {
         let place = self.path(&source.digest).ok_or_else(|| {
             Failure::new(Reason::PayloadDigestMismatch, format!("{} is no sha256 digest", source.digest))
@@ -190,6 +242,24 @@ impl Store {
             }
         }
     }
+}
+
+/// Unpacks an archive beside itself.
+fn unpack(archive: &Path) -> Result<Arc<Tree>, UnpackError> {
+    let name = archive.file_name().unwrap_or_default().to_string_lossy();
+    let (part, place) = (
+        archive.with_file_name(format!("part-{TREE}{name}")),
+        archive.with_file_name(format!("{TREE}{name}")),
+    );
+    let unpacked = archive::unpack(archive, &part).and_then(|tree| {
+        std::fs::rename(&part, &place).map_err(UnpackError::Disk)?;
+        Ok(Arc::new(tree.moved(place)))
+    });
+    if unpacked.is_err() {
+        // The file may not exist at all.
+        std::fs::remove_file(&part).ok();
+    }
+    unpacked
 }
 
 async fn digest_of(path: &Path) -> std::io::Result<(String, u64)> {

@@ -4,8 +4,8 @@ use super::DIGEST;
 use super::devices::{DEVICES, device};
 use anyhow::Context as _;
 use farrier::callback::{
-    AddressSet, Counters, Family, Limits, OpenOffer, OpenOffers, OpenPosts, Pair, Registry, RunIdentity,
-    ServerOptions, bind, serve,
+    AddressSet, Counters, Family, Limits, OfferContent, OpenOffer, OpenOffers, OpenPosts, Pair, Registry,
+    RunIdentity, ServerOptions, bind, serve,
 };
 use farrier::engine_api::{EngineApi, PayloadFiles};
 use farrier::failure::Failure;
@@ -43,8 +43,8 @@ impl OpenOffers for Offers {
         false
     }
 
-    fn file(&self, _: &OpenOffer) -> BoxFuture<'static, Result<PathBuf, Failure>> {
-        Box::pin(std::future::ready(Ok(self.file.clone())))
+    fn content(&self, _: &OpenOffer) -> BoxFuture<'static, Result<OfferContent, Failure>> {
+        Box::pin(std::future::ready(Ok(OfferContent::File(self.file.clone()))))
     }
 
     fn posts_from(&self, _: IpAddr) -> Vec<OpenPosts> {
@@ -65,7 +65,7 @@ impl OpenOffers for Offers {
 
     fn note_request(&self, _: &OpenOffer, _: IpAddr) {}
 
-    fn note_sent(&self, _: &OpenOffer, _: u64) {}
+    fn note_sent(&self, _: &OpenOffer, _: u32, _: u64) {}
 }
 
 /// Serves until it is killed.
@@ -102,6 +102,7 @@ pub(super) async fn answer(dir: &Path, sessions: usize) -> anyhow::Result<()> {
             action: 1,
             name: "image.bin".into(),
             digest: DIGEST.into(),
+            unpack: false,
         };
         let token = identity.offer_token(&offer.session, offer.action);
         writeln!(paths, "/{}/{token}/{}", identity.path_token(), offer.name)?;

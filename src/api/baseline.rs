@@ -50,7 +50,8 @@ pub struct BaselineSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.payload) != (has(self.source) && self.source == 'Repository')").message("give payload, or source: Repository for a package from the repositories that the machine has; not both"),
-    validation = Rule::new("!has(self.source) || self.source != 'Repository' || (self.installer in ['Deb', 'Rpm'] && (!has(self.detect) || has(self.detect.__package__)))").message("source: Repository is for packages: installer Deb or Rpm, and detect.package or no detect")
+    validation = Rule::new("!has(self.source) || self.source != 'Repository' || (self.installer in ['Deb', 'Rpm'] && (!has(self.detect) || has(self.detect.__package__)))").message("source: Repository is for packages: installer Deb or Rpm, and detect.package or no detect"),
+    validation = Rule::new("!has(self.payload) || !has(self.payload.unpack) || !self.payload.unpack || self.installer == 'DeviceImage'").message("payload.unpack is for machines that fetch a folder: installer DeviceImage")
 )]
 pub struct Component {
     /// Name of the component, unique in the baseline.
@@ -253,6 +254,12 @@ pub struct Payload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub size: Option<i64>,
+
+    /// Whether the file is an archive (tar, tar.gz or zip) that the machine fetches as a folder, as switches with
+    /// Fabric OS do. The digest is that of the archive. If all of its content is in one folder, that folder is what
+    /// the machine sees. For the installer DeviceImage only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unpack: bool,
 
     /// A Secret with what the source needs: ca.crt (trusted certificates in PEM, of authorities or of the
     /// server itself); for https: and oci: username and password, or token; for oci: also

@@ -18,7 +18,8 @@ pub use farrier_network::Scheme;
 /// An image that a machine can fetch. It is dead when its action has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// Where the machine fetches it. Nobody can guess it, so it is never logged.
+    /// Where the machine fetches it: a file, or a folder, without a slash at the end. Nobody can guess it, so it is
+    /// never logged.
     pub url: String,
     /// The protocol of the URL.
     pub scheme: Scheme,
@@ -56,7 +57,7 @@ impl Offer {
     }
 }
 
-/// A file that is to be offered.
+/// A file that is to be offered, or an archive as a folder.
 #[derive(Debug, Clone, Copy)]
 pub struct OfferedFile<'a> {
     /// The action that hands it over.
@@ -65,8 +66,10 @@ pub struct OfferedFile<'a> {
     pub name: &'a str,
     /// Digest of its content.
     pub digest: &'a str,
-    /// Its length in bytes.
-    pub size: u64,
+    /// Its length in bytes; `None` for a folder, of which a machine fetches what it needs.
+    pub size: Option<u64>,
+    /// Whether it is an archive that is offered as a folder.
+    pub unpack: bool,
 }
 
 /// What is known of the fetch of an image.
@@ -145,9 +148,21 @@ pub trait Offers: Send + Sync {
 }
 
 /// Returns the name of an image for a machine: it carries the number of the action and digits of the digest, and ends
-/// as the payload's own name does.
+/// as the payload's own name does; without the ending of an archive if the machine sees a folder.
 pub fn image_name(session: &str, action: ActionId, payload: &PayloadRef) -> String {
-    Marks::new(&id_of(session)).image_name(action, &payload.digest, &file_name(&payload.url))
+    let file = file_name(&payload.url);
+    let name = if payload.unpack { folder_name(&file) } else { &file };
+    Marks::new(&id_of(session)).image_name(action, &payload.digest, name)
+}
+
+/// Returns the name of an archive without its ending.
+fn folder_name(file: &str) -> &str {
+    let ends = |ending: &&str| {
+        let begin = file.len().checked_sub(ending.len())?;
+        let (name, end) = file.split_at_checked(begin)?;
+        (end.eq_ignore_ascii_case(ending) && !name.is_empty()).then_some(name)
+    };
+    [".tar.gz", ".tgz", ".tar", ".zip"].iter().find_map(ends).unwrap_or(file)
 }
 
 /// The first twelve ASCII alphanumeric characters of a session id.

@@ -2,7 +2,7 @@
 //!
 //! `GET` or `HEAD /<run token>/<offer token>/<file name>` gets the file, or a range of it. The tokens are compared
 //! in constant time and the name byte by byte after percent-decoding; no part of a path is looked up in a file
-//! system, so path traversal is impossible.
+//! system, so path traversal is impossible. What follows the name of a folder is looked up in its index.
 //!
 //! `POST /<run token>/<offer token>/status` is an event of a machine that was asked to post some. It is answered with
 //! 204, and nothing of it is read: that it came is all that counts.
@@ -35,7 +35,7 @@
 
 use super::admission::{PeerState, Permit};
 use super::counters::Cause;
-use super::offers::{OpenOffer, OpenPosts, POSTS, is_name};
+use super::offers::{Found, OfferContent, OpenOffer, OpenPosts, POSTS, is_name};
 use super::state::ServerState;
 use super::transfer::{CountedBody, Transfer};
 use crate::engine_api::http;
@@ -48,7 +48,6 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -108,19 +107,27 @@ impl DeviceConnection<'_> {
             Ok(wanted) => wanted,
             Err((status, words)) => return self.reject(status, words),
         };
+        let (wanted, below) = wanted;
         self.permit.set_state(PeerState::Device);
         self.server.offers.note_request(&wanted, self.source);
         let Some(transfer) = self.server.admission.transfers().begin(self.source) else {
             self.server.admission.refuse(Cause::TooMany, self.source);
             return later("too many transfers to this address are under way");
         };
-        match self.file(&wanted).await {
-            Ok(path) => {
-                let response = payload::answer(path, &wanted.digest, request, None).await;
-                self.counted(response, wanted, transfer)
-            }
-            Err(words) => later(words),
-        }
+        let offered = match self.content(&wanted).await {
+            Ok(offered) => offered,
+            Err(words) => return later(words),
+        };
+        // A folder has no content of its own in HTTP.
+        let Some(Found::File(content, number)) = offered.find(&below) else {
+            return self.reject(StatusCode::NOT_FOUND, "there is no such file here");
+        };
+        let tag = match offered {
+            OfferContent::File(_) => wanted.digest.clone(),
+            OfferContent::Tree(_) => format!("{}/{number}", wanted.digest),
+        };
+        let response = payload::answer(content, &tag, request, None).await;
+        self.counted(response, wanted, number, transfer)
     }
 
     /// Takes an event of a machine.
@@ -172,12 +179,12 @@ impl DeviceConnection<'_> {
         refused
     }
 
-    /// Returns the file of an offer. A payload that this runner does not have is fetched, and is fetched to the
+    /// Returns what an offer has. A payload that this runner does not have is fetched, and is fetched to the
     /// end although the machine may not wait for it.
-    async fn file(&self, offer: &OpenOffer) -> Result<PathBuf, &'static str> {
-        let fetching = self.server.tasks.spawn(self.server.offers.file(offer));
+    async fn content(&self, offer: &OpenOffer) -> Result<OfferContent, &'static str> {
+        let fetching = self.server.tasks.spawn(self.server.offers.content(offer));
         match tokio::time::timeout(FETCH_PATIENCE, fetching).await {
-            Ok(Ok(Ok(path))) => Ok(path),
+            Ok(Ok(Ok(offered))) => Ok(offered),
             Ok(Ok(Err(failure))) => {
                 tracing::warn!(run = self.server.identity.run(), session = offer.session, action = offer.action, %failure, "an offered payload cannot be served");
                 Err("the payload cannot be fetched at present")
@@ -187,16 +194,22 @@ impl DeviceConnection<'_> {
     }
 
     /// Counts what the device takes of a response.
-    fn counted(&self, response: Response<Body>, offer: OpenOffer, transfer: Transfer) -> Response<Body> {
+    fn counted(
+        &self,
+        response: Response<Body>,
+        offer: OpenOffer,
+        number: u32,
+        transfer: Transfer,
+    ) -> Response<Body> {
         let begin = response.extensions().get::<Begin>().map(|begin| begin.0);
         let Some(begin) = begin else { return response };
         let offers = self.server.offers.clone();
-        let note = move |position| offers.note_sent(&offer, position);
+        let note = move |position| offers.note_sent(&offer, number, position);
         response.map(|body| CountedBody::new(body, begin, note, transfer).boxed_unsync())
     }
 
-    /// Returns the requested offer, or the refusal.
-    fn wanted<B>(&self, request: &Request<B>) -> Result<OpenOffer, Rejection> {
+    /// Returns the requested offer and the path below it, or the refusal.
+    fn wanted<B>(&self, request: &Request<B>) -> Result<(OpenOffer, String), Rejection> {
         let uri = request.uri();
         let is_absolute = uri.scheme().is_some();
         if !is_absolute && uri.authority().is_some() {
@@ -213,14 +226,14 @@ impl DeviceConnection<'_> {
         }
         let nothing = (StatusCode::NOT_FOUND, "there is nothing here");
         let parts: Vec<&str> = path.split('/').collect();
-        let &["", run, token, name] = parts.as_slice() else { return Err(nothing) };
+        let ["", run, token, name, below @ ..] = parts.as_slice() else { return Err(nothing) };
         let identity = &self.server.identity;
         if !identity.is_path_token(run) || uri.query().is_some() {
             return Err(nothing);
         }
         let is_wanted = |offer: &OpenOffer| {
             let is_token = identity.is_offer_token(token, &offer.session, offer.action);
-            is_token && is_name(name, &offer.name)
+            is_token && is_name(name, &offer.name) && offer.unpack != below.is_empty()
         };
         let Some(offer) = self.server.offers.to(self.source).into_iter().find(is_wanted) else {
             return Err(nothing);
@@ -228,7 +241,7 @@ impl DeviceConnection<'_> {
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             return Err((StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD"));
         }
-        Ok(offer)
+        Ok((offer, below.join("/")))
     }
 }
 

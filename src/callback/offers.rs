@@ -1,15 +1,18 @@
 //! Files that machines without an engine may fetch: what is offered, to whom, and under which path.
 //!
-//! The path of an offer is `/<run token>/<offer token>/<file name>`. The offer token is computed from the run's
+//! The path of an offer is `/<run token>/<offer token>/<file name>`, of a file in a folder that is offered
+//! `/<run token>/<offer token>/<folder name>/<path in it>`. The offer token is computed from the run's
 //! identity, the NodeUpdate and the action, so that every runner of the run knows it, also after a crash.
 //! Machines that post their events have a path of the same form.
 
 use crate::failure::Failure;
+use crate::payload::{Content, Tree, TreeEntry, TreeFile};
 use farrier_network::FileService;
 use futures::future::BoxFuture;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Characters of a file name that are escaped in a URL: all but those that RFC 3986 calls unreserved.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -25,6 +28,57 @@ pub struct OpenOffer {
     pub name: String,
     /// Digest of the content.
     pub digest: String,
+    /// Whether it is an archive, of which the machine sees a folder.
+    pub unpack: bool,
+}
+
+/// What an offer has.
+#[derive(Debug, Clone)]
+pub enum OfferContent {
+    /// A file.
+    File(PathBuf),
+    /// A folder.
+    Tree(Arc<Tree>),
+}
+
+/// What is at a path of an offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A folder.
+    Folder,
+    /// A file, with its number in the offer.
+    File(Content, u32),
+}
+
+impl OfferContent {
+    /// Returns what is at a path below the name of the offer. A machine may have left the escapes of a URL in it.
+    pub(super) fn find(&self, path: &str) -> Option<Found> {
+        match self {
+            Self::File(file) => path.is_empty().then(|| Found::File(file.clone().into(), 0)),
+            Self::Tree(tree) => {
+                let unescaped = || tree.entry(&percent_decode_str(path).decode_utf8().ok()?);
+                Some(match tree.entry(path).or_else(unescaped)? {
+                    TreeEntry::Folder => Found::Folder,
+                    TreeEntry::File(file) => Self::part(tree, file),
+                })
+            }
+        }
+    }
+
+    /// Returns what is directly in the folder at a path, with names.
+    pub(super) fn list(&self, path: &str) -> Vec<(String, Found)> {
+        let Self::Tree(tree) = self else { return Vec::new() };
+        let found = |entry| match entry {
+            TreeEntry::Folder => Found::Folder,
+            TreeEntry::File(file) => Self::part(tree, file),
+        };
+        tree.children(path).map(|(name, entry)| (name.to_owned(), found(entry))).collect()
+    }
+
+    fn part(tree: &Tree, file: TreeFile) -> Found {
+        let TreeFile { number, begin, size } = file;
+        Found::File(Content { path: tree.path.clone(), part: Some((begin, size)) }, number)
+    }
 }
 
 /// An action for which one machine may post its events.
@@ -47,8 +101,8 @@ pub trait OpenOffers: Send + Sync {
     /// Reports whether a machine with this address fetches by this file service at present.
     fn is_served(&self, source: IpAddr, service: FileService) -> bool;
 
-    /// Returns the file of an offer. If this runner does not have it, it is fetched first.
-    fn file(&self, offer: &OpenOffer) -> BoxFuture<'static, Result<PathBuf, Failure>>;
+    /// Returns what an offer has. If this runner does not have it, it is fetched, and unpacked, first.
+    fn content(&self, offer: &OpenOffer) -> BoxFuture<'static, Result<OfferContent, Failure>>;
 
     /// Returns for which actions the machines with this address may post their events.
     fn posts_from(&self, source: IpAddr) -> Vec<OpenPosts>;
@@ -69,8 +123,8 @@ pub trait OpenOffers: Send + Sync {
     /// Notes that the machine of an offer has asked for it.
     fn note_request(&self, offer: &OpenOffer, source: IpAddr);
 
-    /// Notes that the file was sent up to this position.
-    fn note_sent(&self, offer: &OpenOffer, position: u64);
+    /// Notes that the file with this number in the offer was sent up to this position.
+    fn note_sent(&self, offer: &OpenOffer, number: u32, position: u64);
 }
 
 /// Returns a file name as it is in a URL.

@@ -9,5 +9,6 @@ mod relay;
 mod sftp;
 mod site;
 mod ssh;
+mod tree;
 mod trust;
 mod wire;

@@ -178,7 +178,7 @@ impl EngineApi {
         // there.
         let engine_api = self.clone();
         let cancelled = Box::pin(async move { engine_api.cancelled().await });
-        let answer = payload::answer(path, digest, request, Some(cancelled)).await;
+        let answer = payload::answer(path.into(), digest, request, Some(cancelled)).await;
         let engine_api = self.clone();
         answer.map(|body| {
             let counted = body.map_frame(move |frame| {

@@ -19,6 +19,36 @@ pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begin(pub u64);
 
+/// What a response has: a file, or a part of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// The file.
+    pub path: PathBuf,
+    /// The first byte and the length of the part; `None`: the whole file.
+    pub part: Option<(u64, u64)>,
+}
+
+impl From<PathBuf> for Content {
+    fn from(path: PathBuf) -> Self {
+        Self { path, part: None }
+    }
+}
+
+impl Content {
+    /// Opens the file. Returns it with the first byte and the length of what it has.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn open(&self) -> std::io::Result<(File, u64, u64)> {
+        let file = File::open(&self.path)?;
+        let (begin, size) = match self.part {
+            Some(part) => part,
+            None => (0, file.metadata()?.len()),
+        };
+        Ok((file, begin, size))
+    }
+}
+
 /// Finds payload files by digest, limited to the payloads that the requesting peer may have.
 pub trait PayloadFiles: Send + Sync {
     /// Returns the file with this digest, or `None` if the requesting peer is not entitled to it.
@@ -28,33 +58,29 @@ pub trait PayloadFiles: Send + Sync {
     fn count_sent(&self, _bytes: usize) {}
 }
 
-/// Responds to GET or HEAD for the payload with this digest, whose file is `path`. The body is cut off
-/// as soon as `stop` is ready.
+/// Responds to GET or HEAD for this content, which `tag` identifies: the payload's digest, or that and what tells one
+/// part of it from others. The body is cut off as soon as `stop` is ready.
 pub async fn answer<B>(
-    path: PathBuf,
-    digest: &str,
+    content: Content,
+    tag: &str,
     request: &Request<B>,
     stop: Option<Stop>,
 ) -> Response<Body> {
-    let opened = tokio::task::spawn_blocking(move || {
-        let file = File::open(path)?;
-        let size = file.metadata()?.len();
-        Ok::<_, std::io::Error>((file, size))
-    });
-    let (file, size) = match opened.await.map_err(std::io::Error::other).flatten() {
+    let opened = tokio::task::spawn_blocking(move || content.open());
+    let (file, begin, size) = match opened.await.map_err(std::io::Error::other).flatten() {
         Ok(opened) => opened,
         Err(error) => {
-            tracing::error!(%digest, %error, "a stored payload cannot be read");
+            tracing::error!(%tag, %error, "a stored payload cannot be read");
             return plain(StatusCode::SERVICE_UNAVAILABLE, "the payload cannot be read");
         }
     };
-    let etag = format!("\"{digest}\"");
+    let etag = format!("\"{tag}\"");
     let selected = selected(request.headers(), &etag, size);
     let body = match selected {
         _ if request.method() == Method::HEAD => empty(),
         Selected::Unchanged | Selected::None => empty(),
-        Selected::Whole => FileBody::new(file, 0, size, stop).boxed_unsync(),
-        Selected::Part { from, end } => FileBody::new(file, from, end, stop).boxed_unsync(),
+        Selected::Whole => FileBody::new(file, begin, begin + size, stop).boxed_unsync(),
+        Selected::Part { from, end } => FileBody::new(file, begin + from, begin + end, stop).boxed_unsync(),
     };
     let mut response = Response::new(body);
     match selected {

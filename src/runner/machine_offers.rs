@@ -113,11 +113,12 @@ impl MachineOffers {
             action: file.action.0,
             name: file.name.to_owned(),
             digest: file.digest.to_owned(),
+            unpack: file.unpack,
         };
         let place = self.note_place(scheme, target, &listener);
         self.context.listeners.fetches.begin(NewFetch {
             offer,
-            size: Some(file.size),
+            size: file.size,
             resumed: None,
             place,
             own,

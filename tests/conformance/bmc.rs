@@ -154,6 +154,7 @@ impl Bmcs {
                 url: format!("file:///{name}"),
                 digest: format!("sha256:{}", digest(&self.image(is_bad))),
                 size: None,
+                unpack: false,
                 signatures: Vec::new(),
             }),
             requires: Vec::new(),

@@ -133,7 +133,7 @@ impl Offers for Pulls {
             let offer = Offered {
                 path: path.clone(),
                 file: self.server.files.get(file.digest).unwrap().clone(),
-                size: file.size,
+                size: file.size.unwrap_or_default(),
                 at: Instant::now(),
                 seen: false,
                 bytes: 0,

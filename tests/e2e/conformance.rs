@@ -165,6 +165,7 @@ impl Subject for Linuxed<'_> {
                 url: "file:///kit.sh".into(),
                 digest: digest(INSTALLER.as_bytes()),
                 size: None,
+                unpack: false,
                 signatures: Vec::new(),
             }),
             requires: Vec::new(),

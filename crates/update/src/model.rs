@@ -214,6 +214,9 @@ pub struct PayloadRef {
     pub digest: String,
     /// Length in bytes, if the baseline specifies it.
     pub size: Option<u64>,
+    /// Whether it is an archive that a machine fetches as a folder.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unpack: bool,
     /// Signatures that are sent with it: one, or one for each section.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signatures: Vec<SignatureRef>,

@@ -280,6 +280,9 @@ reasons! {
     PayloadSizeMismatch: Permanent,
     /// The payload's server, or a rule of the operator, denies access to the payload. Check access and path.
     PayloadRefused: Permanent,
+    /// The payload is to be offered as a folder, and is no archive, is damaged, or has something in it that no folder
+    /// for a machine may have. The message names the entry. Correct the archive, or `payload.unpack`.
+    ArchiveInvalid: Permanent,
     /// All payloads are on the machine and have the right digest.
     PayloadVerified: Informational,
 

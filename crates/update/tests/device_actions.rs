@@ -152,6 +152,7 @@ fn component(name: &str) -> Component {
             url: String::new(),
             digest: String::new(),
             size: None,
+            unpack: false,
             signatures: Vec::new(),
         }),
         needs: Needs::default(),

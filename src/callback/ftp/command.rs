@@ -91,7 +91,7 @@ impl Command {
             "TYPE" | "MODE" | "STRU" | "OPTS" => return Self::Unsupported,
             "PWD" | "XPWD" => Request::Where,
             "CWD" | "XCWD" => Request::Enter(text()),
-            "CDUP" | "XCUP" => Request::Enter("/".to_owned()),
+            "CDUP" | "XCUP" => Request::Enter("..".to_owned()),
             "PASV" => Request::Passive,
             "EPSV" => Request::ExtendedPassive((!choice.is_empty()).then_some(choice)),
             "PORT" | "EPRT" | "LPRT" => Request::Active,

@@ -1,7 +1,7 @@
 //! One control connection.
 
 use super::super::counters::Cause;
-use super::super::files::{CHUNK, Folder, OpenError, OpenFile, Visitor};
+use super::super::files::{CHUNK, Entry, Folder, OpenError, OpenFile, Visitor};
 use super::super::server::settle;
 use super::super::write_timeout::WriteTimeout;
 use super::command::{Command, Listing, Request};
@@ -33,6 +33,8 @@ pub(super) struct FtpSession {
     attempts: u8,
     user: String,
     folder: Option<Folder>,
+    /// The current folder, as an absolute path.
+    place: String,
     expected: Option<Expected>,
     /// Where the next file begins.
     begin: u64,
@@ -81,6 +83,7 @@ impl FtpSession {
             attempts: 0,
             user: String::new(),
             folder: None,
+            place: "/".to_owned(),
             expected: None,
             begin: 0,
             kept: None,
@@ -174,6 +177,7 @@ impl FtpSession {
 
     async fn sign_in(&mut self, password: &str) -> Reply {
         self.folder = self.visitor.sign_in(&self.user, password);
+        "/".clone_into(&mut self.place);
         if self.folder.is_some() {
             return reply(230, "signed in");
         }
@@ -187,23 +191,26 @@ impl FtpSession {
     async fn serve(&mut self, request: Request, folder: &Folder) -> io::Result<Reply> {
         Ok(match request {
             Request::Plain => reply(200, "fine; files are sent as they are"),
-            Request::Where => reply(257, "\"/\" is the only folder"),
-            Request::Enter(path) if Folder::is_root(&path) => reply(250, "fine"),
+            Request::Where => (257, format!("\"{}\" is the current folder", self.place.replace('"', "\"\""))),
+            Request::Enter(path) => self.enter(&path, folder).await,
             Request::Passive => self.passive(),
             Request::ExtendedPassive(family) => self.extended_passive(family.as_deref()),
             Request::Restart(begin) => {
                 self.begin = begin;
                 reply(350, "the next file begins there")
             }
-            Request::Size(path) => match folder.open(&path).await {
-                Ok(file) => (213, file.size.to_string()),
+            Request::Size(path) => match folder.look(&self.absolute(&path)).await {
+                Ok(Entry::File(size)) => (213, size.to_string()),
+                Ok(Entry::Folder) => refusal(OpenError::IsFolder),
                 Err(error) => refusal(error),
             },
-            Request::Facts(path) if Folder::is_root(&path) => reply(250, "Facts\ntype=dir;perm=el; /"),
-            Request::Facts(path) => match folder.open(&path).await {
-                Ok(file) => (250, format!("Facts\n{} /{}", facts(file.size), folder.name())),
-                Err(error) => refusal(error),
-            },
+            Request::Facts(path) => {
+                let path = self.absolute(&path);
+                match folder.look(&path).await {
+                    Ok(entry) => (250, format!("Facts\n{} {path}", facts(entry))),
+                    Err(error) => refusal(error),
+                }
+            }
             Request::Retrieve(path) => return self.retrieve(&path, folder).await,
             Request::List(how, path) => return self.list(how, &path, folder).await,
             Request::Active => {
@@ -214,11 +221,27 @@ impl FtpSession {
                 folder.refuse();
                 reply(550, "this service is read-only")
             }
-            Request::Enter(_) => {
+        })
+    }
+
+    /// Returns a path from the root. What leads out of it is nowhere.
+    fn absolute(&self, path: &str) -> String {
+        Folder::absolute(&self.place, path).unwrap_or_else(|| "/..".to_owned())
+    }
+
+    async fn enter(&mut self, path: &str, folder: &Folder) -> Reply {
+        let path = self.absolute(path);
+        match folder.look(&path).await {
+            Ok(Entry::Folder) => {
+                self.place = path;
+                reply(250, "fine")
+            }
+            Ok(Entry::File(_)) => {
                 folder.refuse();
                 reply(550, "there is no such folder")
             }
-        })
+            Err(error) => refusal(error),
+        }
     }
 
     /// Begins to wait for a data connection, in place of an earlier one.
@@ -256,7 +279,7 @@ impl FtpSession {
         if self.expected.is_none() {
             return Ok(reply(425, "use EPSV or PASV first"));
         }
-        let file = match folder.open(path).await {
+        let file = match folder.open(&self.absolute(path)).await {
             Ok(file) => file,
             Err(error) => return Ok(refusal(error)),
         };
@@ -270,17 +293,21 @@ impl FtpSession {
         if self.expected.is_none() {
             return Ok(reply(425, "use EPSV or PASV first"));
         }
-        let name = folder.name();
-        let path = if Folder::is_root(path) { name } else { path };
-        let size = match folder.open(path).await {
-            Ok(file) => file.size,
+        let found = match folder.list(&self.absolute(path)).await {
+            Ok(found) => found,
             Err(error) => return Ok(refusal(error)),
         };
-        let text = match how {
-            Listing::Names => format!("{name}\r\n"),
-            Listing::Facts => format!("{} {name}\r\n", facts(size)),
-            Listing::Long => format!("-r--r--r-- 1 farrier farrier {size} Jan  1  2000 {name}\r\n"),
+        let line = |(name, entry): (String, Entry)| match (how, entry) {
+            (Listing::Names, _) => format!("{name}\r\n"),
+            (Listing::Facts, entry) => format!("{} {name}\r\n", facts(entry)),
+            (Listing::Long, Entry::File(size)) => {
+                format!("-r--r--r-- 1 farrier farrier {size} Jan  1  2000 {name}\r\n")
+            }
+            (Listing::Long, Entry::Folder) => {
+                format!("dr-xr-xr-x 1 farrier farrier 0 Jan  1  2000 {name}\r\n")
+            }
         };
+        let text: String = found.into_iter().map(line).collect();
         self.send(Content::Text(text)).await
     }
 
@@ -342,14 +369,17 @@ async fn transfer(mut expected: Expected, content: Content, visitor: Visitor) ->
 
 fn refusal(error: OpenError) -> Reply {
     match error {
-        OpenError::NotFound => (550, error.to_string()),
+        OpenError::NotFound | OpenError::IsFolder => (550, error.to_string()),
         OpenError::NotYet(_) => (450, error.to_string()),
     }
 }
 
-/// Returns the facts of the file (RFC 3659, section 7.5).
-fn facts(size: u64) -> String {
-    format!("type=file;size={size};perm=r;")
+/// Returns the facts of a file or folder (RFC 3659, section 7.5).
+fn facts(entry: Entry) -> String {
+    match entry {
+        Entry::File(size) => format!("type=file;size={size};perm=r;"),
+        Entry::Folder => "type=dir;perm=el;".to_owned(),
+    }
 }
 
 fn no_port() -> Reply {

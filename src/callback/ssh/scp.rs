@@ -1,14 +1,14 @@
-//! SCP's old protocol, in the direction from here to the client: `scp -f FILE`.
+//! SCP's old protocol, in the direction from here to the client: `scp -f FILE`, and `scp -r -f FOLDER`.
 //!
 //! The client asks with a zero byte; the answer is a line with mode, size and name, the content, and a zero byte, each
-//! of which the client acknowledges.
+//! of which the client acknowledges. What is in a folder comes between a line with its name and a line `E`.
 
-use super::super::files::{CHUNK, Folder, OpenFile};
+use super::super::files::{CHUNK, Entry, Folder, OpenError, OpenFile};
 use super::pace::send;
 use russh::server::Msg;
 use russh::{ChannelReadHalf, ChannelWriteHalf};
 use std::io;
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 /// What a command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(super) struct Request {
     path: String,
     /// The client wants the times of the file, which are sent as zero.
     times: bool,
+    /// The client takes folders.
+    recurses: bool,
 }
 
 impl Request {
@@ -26,7 +28,7 @@ impl Request {
         if program != "scp" && !program.ends_with("/scp") {
             return None;
         }
-        let (mut reads, mut times) = (false, false);
+        let (mut reads, mut times, mut recurses) = (false, false, false);
         while let Some((option, more)) = rest.split_first().filter(|(word, _)| word.starts_with('-')) {
             rest = more;
             if option == "--" {
@@ -36,14 +38,15 @@ impl Request {
                 match letter {
                     'f' => reads = true,
                     'p' => times = true,
-                    // Words on the client's screen, folders, and a target that is a folder.
-                    'v' | 'q' | 'r' | 'd' => {}
+                    'r' => recurses = true,
+                    // Words on the client's screen, and a target that is a folder.
+                    'v' | 'q' | 'd' => {}
                     _ => return None,
                 }
             }
         }
         let [path] = rest else { return None };
-        reads.then(|| Self { path: path.clone(), times })
+        reads.then(|| Self { path: path.clone(), times, recurses })
     }
 }
 
@@ -92,25 +95,96 @@ async fn answer(
     request: &Request,
     folder: &Folder,
 ) -> io::Result<u32> {
-    let (mut input, mut output) = (reader.make_reader(), writer.make_writer());
-    acknowledged(&mut input).await?;
-    let file = match folder.open(&request.path).await {
-        Ok(file) => file,
-        Err(error) => {
-            send(&mut output, format!("\u{1}scp: {error}\n").as_bytes()).await?;
-            return Ok(1);
-        }
+    let (input, output) = (reader.make_reader(), writer.make_writer());
+    let mut sender = Sender { input, output, times: request.times, folder };
+    sender.acknowledged().await?;
+    let path = Folder::absolute("/", &request.path).unwrap_or_default();
+    let refusal = match folder.look(&path).await {
+        Ok(Entry::File(_)) => match folder.open(&path).await {
+            Ok(file) => return sender.file(&path, file).await.map(|()| 0),
+            Err(error) => error,
+        },
+        Ok(Entry::Folder) if !request.recurses => OpenError::IsFolder,
+        Ok(Entry::Folder) if path == "/" => OpenError::NotFound,
+        Ok(Entry::Folder) => return sender.tree(path).await.map(|()| 0),
+        Err(error) => error,
     };
-    if request.times {
-        send(&mut output, b"T0 0 0 0\n").await?;
-        acknowledged(&mut input).await?;
+    send(&mut sender.output, format!("\u{1}scp: {refusal}\n").as_bytes()).await?;
+    Ok(1)
+}
+
+/// Sends files and folders to one client.
+struct Sender<'a, I, O> {
+    input: I,
+    output: O,
+    times: bool,
+    folder: &'a Folder,
+}
+
+impl<I: AsyncRead + Unpin, O: AsyncWrite + Unpin> Sender<'_, I, O> {
+    /// Sends a folder with all that is in it.
+    async fn tree(&mut self, path: String) -> io::Result<()> {
+        // The folders that were begun, each with what is left in it.
+        let mut begun = vec![self.begin(path).await?];
+        while let Some((path, left)) = begun.last_mut() {
+            match left.next() {
+                None => {
+                    begun.pop();
+                    self.line("E\n").await?;
+                }
+                Some((name, Entry::Folder)) => {
+                    let path = format!("{path}/{name}");
+                    let inner = self.begin(path).await?;
+                    begun.push(inner);
+                }
+                Some((name, Entry::File(_))) => {
+                    let path = format!("{path}/{name}");
+                    let file = self.folder.open(&path).await.map_err(io::Error::other)?;
+                    self.file(&path, file).await?;
+                }
+            }
+        }
+        Ok(())
     }
-    send(&mut output, format!("C0444 {} {}\n", file.size, folder.name()).as_bytes()).await?;
-    acknowledged(&mut input).await?;
-    copy(&file, &mut output).await?;
-    send(&mut output, &[0]).await?;
-    acknowledged(&mut input).await?;
-    Ok(0)
+
+    /// Begins a folder. Returns it with what is in it.
+    async fn begin(&mut self, path: String) -> io::Result<(String, std::vec::IntoIter<(String, Entry)>)> {
+        let inside = self.folder.list(&path).await.map_err(io::Error::other)?;
+        self.times().await?;
+        self.line(&format!("D0555 0 {}\n", self.name(&path))).await?;
+        Ok((path, inside.into_iter()))
+    }
+
+    async fn file(&mut self, path: &str, file: OpenFile) -> io::Result<()> {
+        self.times().await?;
+        self.line(&format!("C0444 {} {}\n", file.size, self.name(path))).await?;
+        copy(&file, &mut self.output).await?;
+        send(&mut self.output, &[0]).await?;
+        self.acknowledged().await
+    }
+
+    /// Returns the name of what is at a path: a client may have left the escapes of a URL in that of the offer.
+    fn name(&self, path: &str) -> String {
+        let mut parts = path.trim_start_matches('/').split('/');
+        let last = parts.next_back().unwrap_or_default();
+        if parts.next().is_none() { self.folder.name().to_owned() } else { last.to_owned() }
+    }
+
+    async fn times(&mut self) -> io::Result<()> {
+        if self.times { self.line("T0 0 0 0\n").await } else { Ok(()) }
+    }
+
+    async fn line(&mut self, line: &str) -> io::Result<()> {
+        send(&mut self.output, line.as_bytes()).await?;
+        self.acknowledged().await
+    }
+
+    async fn acknowledged(&mut self) -> io::Result<()> {
+        match self.input.read_u8().await? {
+            0 => Ok(()),
+            _ => Err(io::Error::other("the client reports an error")),
+        }
+    }
 }
 
 async fn copy(file: &OpenFile, output: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
@@ -122,13 +196,6 @@ async fn copy(file: &OpenFile, output: &mut (impl AsyncWrite + Unpin)) -> io::Re
         file.note_sent(at);
     }
     Ok(())
-}
-
-async fn acknowledged(input: &mut (impl AsyncReadExt + Unpin)) -> io::Result<()> {
-    match input.read_u8().await? {
-        0 => Ok(()),
-        _ => Err(io::Error::other("the client reports an error")),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! SFTP version 3, as far as reading one file needs it.
+//! SFTP version 3, as far as reading files needs it.
 
-use super::super::files::{CHUNK, Folder, OpenError, OpenFile};
+use super::super::files::{CHUNK, Entry, Folder, OpenError, OpenFile};
 use super::pace::send;
 use russh::server::Msg;
 use russh::{ChannelReadHalf, ChannelWriteHalf};
@@ -22,7 +22,10 @@ const MAX_REQUEST: u32 = 256 * 1024;
 /// asks for 255 KiB at most itself.
 const MAX_DATA: usize = 255 * 1024;
 
-/// Permissions of the file, and of its folder.
+/// Names in one answer. With the longest ones it is still within what clients accept.
+const NAMES: usize = 200;
+
+/// Permissions of a file, and of a folder.
 const FILE_MODE: u32 = 0o444;
 const FOLDER_MODE: u32 = 0o555;
 
@@ -86,10 +89,8 @@ struct SftpSession {
 
 enum Opened {
     File(OpenFile),
-    /// The folder, and whether its list was read.
-    Folder {
-        is_read: bool,
-    },
+    /// What is in a folder and was not read yet.
+    Folder(std::vec::IntoIter<(String, Entry)>),
 }
 
 type Answer<T> = Result<T, StatusReply>;
@@ -102,7 +103,11 @@ fn no_such_handle() -> StatusReply {
     refusal(StatusCode::Failure, "no such handle")
 }
 
-fn attributes(kind: FileMode, mode: u32, size: u64) -> FileAttributes {
+fn attributes(entry: Entry) -> FileAttributes {
+    let (kind, mode, size) = match entry {
+        Entry::Folder => (FileMode::DIR, FOLDER_MODE, 0),
+        Entry::File(size) => (FileMode::REG, FILE_MODE, size),
+    };
     FileAttributes {
         size: Some(size),
         permissions: Some(kind.bits() | mode),
@@ -111,6 +116,13 @@ fn attributes(kind: FileMode, mode: u32, size: u64) -> FileAttributes {
         atime: Some(0),
         mtime: Some(0),
         ..FileAttributes::empty()
+    }
+}
+
+fn unopened(error: OpenError) -> StatusReply {
+    match error {
+        OpenError::NotFound => refusal(StatusCode::NoSuchFile, &error.to_string()),
+        OpenError::IsFolder | OpenError::NotYet(_) => refusal(StatusCode::Failure, &error.to_string()),
     }
 }
 
@@ -128,13 +140,6 @@ impl SftpSession {
         Self { folder, next: 0, handles: HashMap::new() }
     }
 
-    async fn open_file(&self, path: &str) -> Answer<OpenFile> {
-        self.folder.open(path).await.map_err(|error| match error {
-            OpenError::NotFound => refusal(StatusCode::NoSuchFile, &error.to_string()),
-            OpenError::NotYet(_) => refusal(StatusCode::Failure, &error.to_string()),
-        })
-    }
-
     fn insert(&mut self, id: u32, opened: Opened) -> Answer<Handle> {
         if self.handles.len() >= MAX_HANDLES {
             return Err(refusal(StatusCode::Failure, "too many handles are open"));
@@ -146,10 +151,7 @@ impl SftpSession {
     }
 
     async fn attributes_of(&self, path: &str) -> Answer<FileAttributes> {
-        if Folder::is_root(path) {
-            return Ok(attributes(FileMode::DIR, FOLDER_MODE, 0));
-        }
-        Ok(attributes(FileMode::REG, FILE_MODE, self.open_file(path).await?.size))
+        self.folder.look(path).await.map(attributes).map_err(unopened)
     }
 }
 
@@ -166,7 +168,7 @@ impl Handler for SftpSession {
         if flags.bits() != OpenFlags::READ.bits() {
             return Err(self.unimplemented());
         }
-        let file = self.open_file(&path).await?;
+        let file = self.folder.open(&path).await.map_err(unopened)?;
         self.insert(id, Opened::File(file))
     }
 
@@ -201,35 +203,35 @@ impl Handler for SftpSession {
 
     async fn fstat(&mut self, id: u32, handle: String) -> Answer<Attrs> {
         let attrs = match self.handles.get(&handle).ok_or_else(no_such_handle)? {
-            Opened::File(file) => attributes(FileMode::REG, FILE_MODE, file.size),
-            Opened::Folder { .. } => attributes(FileMode::DIR, FOLDER_MODE, 0),
+            Opened::File(file) => attributes(Entry::File(file.size)),
+            Opened::Folder(_) => attributes(Entry::Folder),
         };
         Ok(Attrs { id, attrs })
     }
 
     async fn opendir(&mut self, id: u32, path: String) -> Answer<Handle> {
-        if !Folder::is_root(&path) {
-            self.folder.refuse();
+        if self.folder.look(&path).await.map_err(unopened)? != Entry::Folder {
             return Err(refusal(StatusCode::NoSuchFile, "there is no such folder"));
         }
-        self.insert(id, Opened::Folder { is_read: false })
+        let found = self.folder.list(&path).await.map_err(unopened)?;
+        self.insert(id, Opened::Folder(found.into_iter()))
     }
 
     async fn readdir(&mut self, id: u32, handle: String) -> Answer<Name> {
-        let Some(Opened::Folder { is_read }) = self.handles.get_mut(&handle) else {
+        let Some(Opened::Folder(left)) = self.handles.get_mut(&handle) else {
             return Err(no_such_handle());
         };
-        if std::mem::replace(is_read, true) {
-            return Err(StatusCode::Eof.into());
-        }
-        let name = self.folder.name().to_owned();
-        let attrs = self.attributes_of(&name).await?;
-        Ok(Name { id, files: vec![File::new(name, attrs)] })
+        let files: Vec<File> =
+            left.take(NAMES).map(|(name, entry)| File::new(name, attributes(entry))).collect();
+        if files.is_empty() { Err(StatusCode::Eof.into()) } else { Ok(Name { id, files }) }
     }
 
-    /// There is one folder, so a relative path is below it. Whether there is such a file is asked afterwards.
+    /// Whether there is such a file is asked afterwards.
     async fn realpath(&mut self, id: u32, path: String) -> Answer<Name> {
-        Ok(Name { id, files: vec![File::dummy(Folder::absolute(&path))] })
+        let Some(path) = Folder::absolute("/", &path) else {
+            return Err(unopened(OpenError::NotFound));
+        };
+        Ok(Name { id, files: vec![File::dummy(path)] })
     }
 
     async fn extended(&mut self, _: u32, _: String, _: Vec<u8>) -> Answer<Packet> {

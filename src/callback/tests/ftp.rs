@@ -13,13 +13,13 @@ use tokio::process::Command;
 /// The offer's file in a URL.
 const FILE: &str = "farrier-s1-4-ilo%205.bin";
 
-async fn curl(more: &[&str], url: &str) -> Output {
+pub(super) async fn curl(more: &[&str], url: &str) -> Output {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "60"]).args(more).arg(url);
     curl.output().await.expect("curl is installed")
 }
 
-fn url(site: &Site, host: &str, port: u16, path: &str) -> String {
+pub(super) fn url(site: &Site, host: &str, port: u16, path: &str) -> String {
     format!("ftp://farrier:{}@{host}:{port}/{path}", site.password())
 }
 

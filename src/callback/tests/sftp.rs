@@ -15,13 +15,13 @@ use tokio::process::Command;
 const FILE: &str = "farrier-s1-4-ilo 5.bin";
 
 /// A client's folder: what it trusts, and its password.
-struct Client {
+pub(super) struct Client {
     dir: tempfile::TempDir,
     port: u16,
 }
 
 impl Client {
-    fn new(port: u16, keys: &[String], password: &str) -> Self {
+    pub(super) fn new(port: u16, keys: &[String], password: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let known: Vec<String> = ["127.0.0.1", "::1"]
             .iter()
@@ -34,12 +34,12 @@ impl Client {
         Self { dir, port }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Runs a client of OpenSSH with this input.
-    async fn run(&self, program: &str, arguments: &[&str], input: &str) -> Output {
+    pub(super) async fn run(&self, program: &str, arguments: &[&str], input: &str) -> Output {
         let known = format!("-oUserKnownHostsFile={}", self.path("known").display());
         let port = format!("-oPort={}", self.port);
         let mut command = Command::new(program);
@@ -64,12 +64,12 @@ impl Client {
             .unwrap()
     }
 
-    async fn sftp(&self, host: &str, batch: &str) -> Output {
+    pub(super) async fn sftp(&self, host: &str, batch: &str) -> Output {
         self.run("sftp", &["-b", "-", &format!("farrier@{host}")], batch).await
     }
 }
 
-fn text(output: &Output) -> String {
+pub(super) fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 

@@ -1,12 +1,12 @@
 //! A run with a server on loopback, and clients of it.
 
 use crate::callback::{
-    AddressSet, Cause, Counters, Family, HostKeys, Limits, OpenOffer, OpenOffers, OpenPosts, OpenService,
-    Pair, Registration, Registry, RunIdentity, Server, ServerOptions, bind, bind_service, serve,
+    AddressSet, Cause, Counters, Family, HostKeys, Limits, OfferContent, OpenOffer, OpenOffers, OpenPosts,
+    OpenService, Pair, Registration, Registry, RunIdentity, Server, ServerOptions, bind, bind_service, serve,
 };
 use crate::engine_api::EngineApi;
 use crate::failure::Failure;
-use crate::payload::PayloadFiles;
+use crate::payload::{PayloadFiles, Store, Tree};
 use farrier_network::FileService;
 use farrier_protocol::CallbackConfig;
 use futures::future::BoxFuture;
@@ -65,7 +65,7 @@ pub(super) struct Site {
     pub(super) offers: Arc<Offered>,
     /// Names and addresses of the server's certificate.
     pub(super) names: watch::Sender<Arc<BTreeSet<String>>>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     files: HashMap<String, PathBuf>,
 }
 
@@ -92,6 +92,10 @@ pub(super) struct Offered {
     pub(super) rejections: Mutex<Vec<String>>,
     pub(super) requests: Mutex<Vec<u32>>,
     path: PathBuf,
+    /// What is offered as a folder instead.
+    tree: Mutex<Option<Arc<Tree>>>,
+    /// Up to where each file of the folder was sent.
+    positions: Mutex<HashMap<u32, u64>>,
 }
 
 impl OpenOffers for Offered {
@@ -107,13 +111,14 @@ impl OpenOffers for Offered {
         !self.elsewhere.lock().unwrap().contains(&(source, service))
     }
 
-    fn file(&self, _: &OpenOffer) -> BoxFuture<'static, Result<PathBuf, Failure>> {
+    fn content(&self, _: &OpenOffer) -> BoxFuture<'static, Result<OfferContent, Failure>> {
         self.fetches.fetch_add(1, Ordering::SeqCst);
-        let path = self.path.clone();
+        let tree = self.tree.lock().unwrap().clone();
+        let content = tree.map_or_else(|| OfferContent::File(self.path.clone()), OfferContent::Tree);
         Box::pin(async move {
             // As a runner that fetches the payload first.
             tokio::task::yield_now().await;
-            Ok(path)
+            Ok(content)
         })
     }
 
@@ -142,8 +147,9 @@ impl OpenOffers for Offered {
         self.connections.lock().unwrap().push(source);
     }
 
-    fn note_sent(&self, _: &OpenOffer, position: u64) {
+    fn note_sent(&self, _: &OpenOffer, number: u32, position: u64) {
         *self.sent.lock().unwrap() = position;
+        self.positions.lock().unwrap().insert(number, position);
     }
 }
 
@@ -170,6 +176,7 @@ impl Site {
             action: 4,
             name: "farrier-s1-4-ilo 5.bin".to_owned(),
             digest: digest.clone(),
+            unpack: false,
         };
         let path = files[&digest].clone();
         let (open, owners) = (Mutex::new(vec![offer]), Mutex::new(vec![LOOPBACK]));
@@ -199,9 +206,30 @@ impl Site {
             payload,
             offers,
             names,
-            _dir: dir,
+            dir,
             files,
         }
+    }
+
+    /// Offers a folder in place of the file: an archive with these files.
+    pub(super) async fn offer_folder(&self, name: &str, files: &[(&str, &[u8])]) {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (path, content) in files {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len() as u64);
+            archive.append_data(&mut header, path, *content).unwrap();
+        }
+        let store = Store::open(self.dir.path(), None).unwrap();
+        std::fs::write(store.path(&self.digest).unwrap(), archive.into_inner().unwrap()).unwrap();
+        *self.offers.tree.lock().unwrap() = Some(store.tree("fos", &self.digest).await.unwrap());
+        for offer in self.offers.open.lock().unwrap().iter_mut() {
+            (offer.name, offer.unpack) = (name.to_owned(), true);
+        }
+    }
+
+    /// Returns how much was sent of a folder.
+    pub(super) fn sent_of_folder(&self) -> u64 {
+        self.offers.positions.lock().unwrap().values().sum()
     }
 
     /// Opens a file service on free ports.

@@ -169,6 +169,7 @@ mod tests {
                 url: "file:///bios".into(),
                 digest: String::new(),
                 size: None,
+                unpack: false,
                 signatures: Vec::new(),
             }),
             requires: Vec::new(),

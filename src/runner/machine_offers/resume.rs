@@ -33,7 +33,13 @@ impl MachineOffers {
         let place = target.map(|target| (target.host, target.port)).unwrap_or_default();
         let session = self.session.clone();
         self.context.listeners.fetches.begin(NewFetch {
-            offer: OpenOffer { session, action: action.0, name: String::new(), digest: String::new() },
+            offer: OpenOffer {
+                session,
+                action: action.0,
+                name: String::new(),
+                digest: String::new(),
+                unpack: false,
+            },
             size: None,
             resumed: Some(self.had_connected()),
             place,

@@ -4,7 +4,7 @@
 use super::super::{Context, actions};
 use crate::api::{Baseline, NodeUpdate, UpdateRun};
 use crate::attempt::{image_name, open_pulls, open_subscriptions};
-use crate::callback::{OpenOffer, OpenOffers, OpenPosts};
+use crate::callback::{OfferContent, OpenOffer, OpenOffers, OpenPosts};
 use crate::convert;
 use crate::failure::Failure;
 use crate::payload::Source;
@@ -86,6 +86,7 @@ impl RunOffers {
                 action: id.0,
                 name: image_name(&machine.session, id, payload),
                 digest: payload.digest.clone(),
+                unpack: payload.unpack,
             }));
         }
         found
@@ -106,29 +107,15 @@ impl OpenOffers for RunOffers {
         machines.iter().any(|machine| machine.service == Some(service) && machine.addresses.contains(&source))
     }
 
-    fn file(&self, offer: &OpenOffer) -> BoxFuture<'static, Result<PathBuf, Failure>> {
-        let (context, run, digest) = (self.context.clone(), self.run.clone(), offer.digest.clone());
+    fn content(&self, offer: &OpenOffer) -> BoxFuture<'static, Result<OfferContent, Failure>> {
+        let (context, run) = (self.context.clone(), self.run.clone());
+        let (digest, unpack) = (offer.digest.clone(), offer.unpack);
         Box::pin(async move {
-            if let Some(path) = context.tools.store.verified(&digest) {
-                return Ok(path);
+            let path = stored(&context, &run, &digest).await?;
+            if !unpack {
+                return Ok(OfferContent::File(path));
             }
-            let gone = || Failure::new(Reason::BaselineNotFound, "the baseline of the run is gone");
-            let run = context.caches.runs.get(&run).ok_or_else(gone)?;
-            let baseline = baseline(&context, &run).ok_or_else(gone)?;
-            let component = baseline.spec.components.iter().map(convert::component);
-            let has_digest = |component: &Component| component.digest() == Some(digest.as_str());
-            let component = component.into_iter().find(has_digest).ok_or_else(gone)?;
-            let payload = component.payload.ok_or_else(gone)?;
-            let namespace = run.namespace().unwrap_or_default();
-            let mut access = context.inputs().payload_access(Some(&baseline), &namespace).await;
-            let source = Source {
-                access: access.remove(&component.name).transpose()?.unwrap_or_default(),
-                component: component.name,
-                url: payload.url,
-                digest: payload.digest,
-                size: payload.size,
-            };
-            context.tools.store.ensure(&source).await.map(|stored| stored.path)
+            context.tools.store.tree(&digest, &digest).await.map(OfferContent::Tree)
         })
     }
 
@@ -171,9 +158,37 @@ impl OpenOffers for RunOffers {
         self.context.listeners.fetches.note_request(&offer.session, offer.action, source);
     }
 
-    fn note_sent(&self, offer: &OpenOffer, position: u64) {
-        self.context.listeners.fetches.note_sent(&offer.session, offer.action, position);
+    fn note_sent(&self, offer: &OpenOffer, number: u32, position: u64) {
+        self.context.listeners.fetches.note_sent(&offer.session, offer.action, number, position);
     }
+}
+
+/// Returns the file of a payload of the run, fetched if this runner does not have it.
+async fn stored(
+    context: &Arc<Context>,
+    run: &ObjectRef<UpdateRun>,
+    digest: &str,
+) -> Result<PathBuf, Failure> {
+    if let Some(path) = context.tools.store.verified(digest) {
+        return Ok(path);
+    }
+    let gone = || Failure::new(Reason::BaselineNotFound, "the baseline of the run is gone");
+    let run = context.caches.runs.get(run).ok_or_else(gone)?;
+    let baseline = baseline(context, &run).ok_or_else(gone)?;
+    let component = baseline.spec.components.iter().map(convert::component);
+    let has_digest = |component: &Component| component.digest() == Some(digest);
+    let component = component.into_iter().find(has_digest).ok_or_else(gone)?;
+    let payload = component.payload.ok_or_else(gone)?;
+    let namespace = run.namespace().unwrap_or_default();
+    let mut access = context.inputs().payload_access(Some(&baseline), &namespace).await;
+    let source = Source {
+        access: access.remove(&component.name).transpose()?.unwrap_or_default(),
+        component: component.name,
+        url: payload.url,
+        digest: payload.digest,
+        size: payload.size,
+    };
+    context.tools.store.ensure(&source).await.map(|stored| stored.path)
 }
 
 /// Returns the components of a run's baseline; none if the baseline is gone or was replaced.

@@ -47,14 +47,22 @@ struct Session {
     own: HashMap<u32, (NewFetch, Instant)>,
     /// The actions whose offers have ended before the actions have.
     withdrawn: HashSet<u32>,
-    /// Up to where files were sent, and when, by action.
-    sent: HashMap<u32, (u64, Instant)>,
+    /// What was sent, by action.
+    sent: HashMap<u32, Sent>,
+}
+
+/// What was sent of an offer.
+struct Sent {
+    /// Up to where each of its files was sent, by number.
+    positions: HashMap<u32, u64>,
+    at: Instant,
 }
 
 /// An offer that was just made.
 pub(in crate::runner) struct NewFetch {
     pub(in crate::runner) offer: OpenOffer,
-    /// Its length in bytes; `None` if it was offered by an earlier process.
+    /// Its length in bytes; `None` if it was offered by an earlier process, or is a folder, of which a machine may
+    /// fetch what it needs.
     pub(in crate::runner) size: Option<u64>,
     /// For an offer of an earlier process: whether the machine had connected to that one.
     pub(in crate::runner) resumed: Option<bool>,
@@ -101,7 +109,8 @@ impl Fetches {
         let all = self.lock();
         let session = all.by_session.get(session)?;
         let sent = session.sent.get(&action.0);
-        let (bytes, idle) = (sent.map_or(0, |(position, _)| *position), sent.map(|(_, at)| at.elapsed()));
+        let (bytes, idle) =
+            (sent.map_or(0, |sent| sent.positions.values().sum()), sent.map(|sent| sent.at.elapsed()));
         let Some((new, since)) = session.own.get(&action.0) else {
             let seen = session.asked.get(&action.0).or(session.seen.as_ref());
             let (from, _) = seen?;
@@ -248,11 +257,14 @@ impl Fetches {
         }
     }
 
-    /// Notes that a file was sent up to this position.
-    pub(in crate::runner) fn note_sent(&self, session: &str, action: u32, position: u64) {
+    /// Notes that the file with this number in an offer was sent up to this position.
+    pub(in crate::runner) fn note_sent(&self, session: &str, action: u32, number: u32, position: u64) {
         if let Some(session) = self.lock().by_session.get_mut(session) {
-            let before = session.sent.get(&action).map_or(0, |(position, _)| *position);
-            session.sent.insert(action, (before.max(position), Instant::now()));
+            let new = || Sent { positions: HashMap::new(), at: Instant::now() };
+            let sent = session.sent.entry(action).or_insert_with(new);
+            let before = sent.positions.entry(number).or_default();
+            *before = (*before).max(position);
+            sent.at = Instant::now();
         }
     }
 
@@ -270,7 +282,7 @@ mod tests {
     fn new(action: u32) -> NewFetch {
         let (session, name, digest) = ("a".to_owned(), "a.bin".to_owned(), "sha256:0".to_owned());
         NewFetch {
-            offer: OpenOffer { session, action, name, digest },
+            offer: OpenOffer { session, action, name, digest, unpack: false },
             size: Some(100),
             resumed: None,
             place: ("192.0.2.9".to_owned(), 63001),
@@ -293,8 +305,8 @@ mod tests {
         fetches.note_connection("a", HERE, false);
         fetches.begin(new(7));
         assert_eq!((of(4).seen, of(7).seen), (Some(HERE), None));
-        fetches.note_sent("a", 4, 70);
-        fetches.note_sent("a", 4, 30);
+        fetches.note_sent("a", 4, 0, 70);
+        fetches.note_sent("a", 4, 0, 30);
         assert_eq!((of(4).bytes, of(4).size, of(4).idle.is_some()), (70, Some(100), true));
         fetches.keep("a", &[ActionId(7)]);
         assert_eq!(fetches.offers_of("a").len(), 1);

@@ -143,6 +143,7 @@ fn the_transfer_of_the_payloads_is_shown_with_its_deadline() {
             url: "file:///tool".into(),
             digest: String::new(),
             size: None,
+            unpack: false,
             signatures: Vec::new(),
         }),
         requires: Vec::new(),

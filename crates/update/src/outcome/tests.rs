@@ -22,6 +22,7 @@ fn item(from: Option<&str>) -> PlanItem {
             url: String::new(),
             digest: String::new(),
             size: None,
+            unpack: false,
             signatures: Vec::new(),
         }),
         requires: Vec::new(),

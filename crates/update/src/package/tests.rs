@@ -17,6 +17,7 @@ fn component(installer: InstallerKind, package: &str, version: &str) -> Componen
             url: String::new(),
             digest: String::new(),
             size: None,
+            unpack: false,
             signatures: Vec::new(),
         }),
         requires: Vec::new(),

@@ -30,6 +30,7 @@ fn component(name: &str, version: &str) -> Component {
             url: format!("https://repo.example.net/{name}.deb"),
             digest: format!("sha256:{name}"),
             size: Some(10),
+            unpack: false,
             signatures: Vec::new(),
         }),
         requires: Vec::new(),

@@ -380,6 +380,7 @@ fn part(name: &str, version: String, dice: &mut Dice) -> Component {
             url: String::new(),
             digest: String::new(),
             size: None,
+            unpack: false,
             signatures: Vec::new(),
         }),
         requires: Vec::new(),

@@ -24,7 +24,7 @@ impl<D: Device> Walk<'_, D> {
         let mut stop = self.desk.stop.clone();
         let signatures = self.job.signatures(component, payload)?;
         let stored = tokio::select! {
-            stored = self.stored(&source, &signatures) => stored,
+            stored = self.stored(&source, &signatures, payload.unpack) => stored,
             Ok(_) = stop.wait_for(|stop| *stop) => {
                 Err(Failure::new(Reason::Cancelled, "the run was cancelled before the payload was there"))
             }
@@ -34,7 +34,9 @@ impl<D: Device> Walk<'_, D> {
         let name = image_name(&self.job.session, intent.id, payload);
         let offer = if intent.verb == Verb::Pull {
             let (action, name, digest) = (intent.id, name.as_str(), payload.digest.as_str());
-            Some(self.offer(OfferedFile { action, name, digest, size: stored.size }).await?)
+            let unpack = payload.unpack;
+            let size = (!unpack).then_some(stored.size);
+            Some(self.offer(OfferedFile { action, name, digest, size, unpack }).await?)
         } else {
             None
         };
@@ -42,17 +44,23 @@ impl<D: Device> Walk<'_, D> {
         Ok(Some(Image { path: stored.path, size: stored.size, name, signatures, offer }))
     }
 
-    /// Returns an image and its signatures from the store, which fetches what it lacks.
+    /// Returns an image and its signatures from the store, which fetches what it lacks. An archive is unpacked, so that
+    /// a bad one is found before anything is opened for it.
     async fn stored(
         &self,
         source: &Source,
         signatures: &[Source],
+        unpack: bool,
     ) -> Result<(Stored, Vec<PathBuf>), Failure> {
         let store = &self.desk.tools.store;
         let mut paths = Vec::new();
         for signature in signatures {
             paths.push(store.ensure(signature).await?.path);
         }
-        Ok((store.ensure(source).await?, paths))
+        let stored = store.ensure(source).await?;
+        if unpack {
+            store.tree(&source.component, &source.digest).await?;
+        }
+        Ok((stored, paths))
     }
 }

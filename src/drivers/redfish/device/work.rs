@@ -312,6 +312,7 @@ mod tests {
                 url: "https://x/bios.bin".to_owned(),
                 digest: DIGEST.to_owned(),
                 size: Some(7),
+                unpack: false,
                 signatures: Vec::new(),
             }),
             requires: Vec::new(),

@@ -118,6 +118,13 @@ pub struct UpdateRunSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("force is immutable: make a new UpdateRun"))]
     pub force: Force,
 
+    /// Your word that you have read and accept the licence agreements (EULA) that devices ask about before they
+    /// install the images of this baseline. Without it they are not accepted, and the component fails with the
+    /// reason AgreementMissing. An event of the NodeUpdate quotes each question that was answered with yes.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("acceptEula is immutable: make a new UpdateRun"))]
+    pub accept_eula: bool,
+
     /// How machines that must call back reach Farrier: those on the channel Callback, and those without an
     /// engine while they fetch an image. It has no effect on the channel Session, nor on machines to which
     /// Farrier sends the image.

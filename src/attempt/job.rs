@@ -102,6 +102,7 @@ pub struct LogRetention {
 }
 
 /// What a run asks of a device that flashes itself.
+#[expect(clippy::struct_excessive_bools, reason = "independent words of the user")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceOrder {
     /// How much of an update is carried out.
@@ -110,6 +111,10 @@ pub struct DeviceOrder {
     pub resets_host: bool,
     /// Whether firmware is updated although a trusted module has measured it.
     pub overrides_trusted_module: bool,
+    /// Whether what the device does for others may be interrupted.
+    pub interrupts: bool,
+    /// Whether the user has accepted the licence agreements that the device asks about.
+    pub accepts_agreements: bool,
     /// What earlier runs have recorded as waiting for a reset of this machine.
     pub waiting: Vec<EarlierWork>,
 }
@@ -121,6 +126,8 @@ impl Default for DeviceOrder {
             scope: Scope::Install,
             resets_host: false,
             overrides_trusted_module: false,
+            interrupts: false,
+            accepts_agreements: false,
             waiting: Vec::new(),
         }
     }

@@ -26,6 +26,8 @@ pub struct View {
     pub first_key: Option<String>,
     /// The old algorithms that the SSH connection uses, each with its kind; `None` where they are not allowed.
     pub old_algorithms: Option<Vec<String>>,
+    /// Questions about a licence agreement that were answered with yes, because the user of the run has accepted it.
+    pub agreements: Vec<String>,
     /// Whether the certificate was accepted.
     pub certificate_accepted: bool,
     /// The fingerprint of the certificate to record, if it was trusted on first use.

@@ -167,7 +167,7 @@ impl From<Progress> for Report {
     }
 }
 
-/// What became known while a connection was established.
+/// What became known while a connection was established, or a request was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Contact {
     /// The device answered.
@@ -192,6 +192,11 @@ pub enum Contact {
     },
     /// The device accepted the credentials.
     SignedIn,
+    /// A question about a licence agreement was answered with yes, as the user of the run has said.
+    AgreementAccepted {
+        /// The question.
+        question: String,
+    },
 }
 
 impl From<Milestone> for Contact {

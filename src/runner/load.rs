@@ -72,6 +72,8 @@ impl Context {
                 scope: scope(run.spec.operation),
                 resets_host: run.spec.reboot.policy != RebootWhen::Never,
                 overrides_trusted_module: run.spec.force.trusted_module,
+                interrupts: run.spec.reboot.policy == RebootWhen::Always,
+                accepts_agreements: run.spec.accept_eula,
                 waiting: self.waiting(update),
             },
             force: convert::force(run.spec.force),

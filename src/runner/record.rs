@@ -134,6 +134,16 @@ impl Context {
         self.events.normal(&update.object_ref(&()), Reason::HostKeyRecorded, Action::Connect, &note).await;
     }
 
+    /// Writes an event that a licence agreement was accepted.
+    pub(super) async fn announce_agreement(&self, update: &NodeUpdate, question: &str) {
+        let about = update.object_ref(&());
+        let machine = &update.spec.node_ref.name;
+        let note = format!(
+            "{machine} asked \"{question}\" about a licence agreement; the answer was yes, because spec.acceptEula of the run is true"
+        );
+        self.events.normal(&about, Reason::AgreementAccepted, Action::Consent, &note).await;
+    }
+
     /// Writes an event that old algorithms are used.
     pub(super) async fn announce_old_algorithms(&self, update: &NodeUpdate, old: &[String]) {
         let about = update.object_ref(&());

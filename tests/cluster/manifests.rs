@@ -60,6 +60,7 @@ async fn a_short_update_run_gets_the_documented_defaults() {
         "listen": {"port": "Next"},
         "onFailedDependency": "OmitComponent",
         "force": {"downgrade": false, "rewrite": false, "holds": false, "trustedModule": false, "inhibitors": false},
+        "acceptEula": false,
         "callback": {"httpPort": 63001, "httpsPort": 63002, "onConflict": "Next", "exposure": "HostPort"},
         "arrivalTimeout": "2m",
     });

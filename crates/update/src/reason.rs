@@ -215,6 +215,9 @@ reasons! {
     DeviceUnavailable: Transient,
     /// The device refuses a request; the message quotes its answer. See the log of the device.
     DeviceRefused: Permanent,
+    /// A licence agreement of the device was accepted, because `spec.acceptEula` of the run says so; the message quotes
+    /// its question.
+    AgreementAccepted: Informational,
     /// The account may not do this on the device. Give it the rights of an administrator.
     RightsMissing: Permanent,
     /// The device takes no firmware over Redfish. Update it by hand, or update its management processor first.

@@ -69,8 +69,12 @@ actions! {
     /// Another server answered the engine in place of the callback server, and the engine refused to
     /// talk to it.
     Distrust on "NodeUpdate" because "`CallbackUntrusted`",
-    /// A host key was seen for the first time and will be trusted from now on.
-    Connect on "NodeUpdate" because "`HostKeyRecorded`",
+    /// A host key or certificate was seen for the first time and will be trusted from now on; or the connection uses
+    /// algorithms that are not safe any more, which the note names.
+    Connect on "NodeUpdate" because "`HostKeyRecorded`, `CertificateRecorded`, `LegacyAlgorithmsInUse`",
+    /// A device asked about a licence agreement, and the answer was yes, because `spec.acceptEula` of the run says
+    /// so; the note quotes the question.
+    Consent on "NodeUpdate" because "`AgreementAccepted`",
     /// The clean-up check on the machine found leftovers, or could not run.
     CleanUp on "NodeUpdate" because "`Leftovers`, `CleanupFailed`, `CleanupPending`",
     /// The runner of the machine is gone; the note names the runner that takes over.

@@ -15,6 +15,8 @@ struct Announced {
     /// What was trusted on first use: a host key or a certificate.
     first_use: bool,
     old_algorithms: bool,
+    /// How many agreements that were accepted.
+    agreements: usize,
     blocked: bool,
     unseen: bool,
     untrusted_peer: bool,
@@ -92,6 +94,10 @@ impl UpdateWorker<'_> {
         {
             announced.old_algorithms = true;
             self.context.announce_old_algorithms(&self.update, old).await;
+        }
+        for question in now.agreements.iter().skip(announced.agreements) {
+            announced.agreements += 1;
+            self.context.announce_agreement(&self.update, question).await;
         }
         if let Some(fingerprint) = now.first_certificate.as_ref().filter(|_| !announced.first_use) {
             announced.first_use = true;

@@ -84,6 +84,11 @@ pub(super) fn show_contact(view: &watch::Sender<attempt::View>, contact: Contact
         }
         Contact::Negotiated { old } => v.old_algorithms = Some(old),
         Contact::SignedIn => v.authenticated = true,
+        Contact::AgreementAccepted { question } => {
+            if !v.agreements.contains(&question) {
+                v.agreements.push(question);
+            }
+        }
     });
 }
 

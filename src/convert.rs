@@ -154,6 +154,7 @@ pub fn node(node: &ManagedNode, certificates: Vec<CertificateDer<'static>>) -> R
     Ok(Node {
         name: node.name_any(),
         type_: node.spec.type_,
+        product: node.spec.product.clone(),
         addresses: node.spec.addresses.clone(),
         families: families(node),
         ssh: SshSettings {

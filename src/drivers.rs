@@ -22,10 +22,15 @@ use farrier_network::MachineType;
 use farrier_update::InstallerKind;
 use futures::future::BoxFuture;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-/// The classes of this version.
-const CLASSES: &[&dyn Class] = &[&linux::Linux, &redfish::Redfish];
+/// The classes of this version, the preferred one of a type first.
+static CLASSES: LazyLock<Vec<&'static dyn Class>> =
+    LazyLock::new(|| vec![&linux::Linux, &redfish::Redfish, &*CONSOLE]);
+
+/// Devices with a command line, with the products that are compiled in.
+static CONSOLE: LazyLock<console::Console> =
+    LazyLock::new(|| console::Console::new(console::Catalogue::default()));
 
 /// A class of machines that are updated in the same way.
 pub trait Class: Send + Sync {
@@ -58,6 +63,8 @@ pub struct Abilities {
     pub takes_engine: bool,
     /// Who removes what is left on a machine that cannot be reached any more.
     pub cleans_up: CleansUp,
+    /// Whether such machines are described by a product file, which the user may name.
+    pub has_products: bool,
 }
 
 /// Who removes what is left on a machine that cannot be reached any more.
@@ -85,7 +92,7 @@ impl fmt::Debug for Register {
 impl Abilities {
     /// What is known of a device whose class is not.
     pub const OF_A_DEVICE: Self =
-        Self { installers: &[], takes_engine: false, cleans_up: CleansUp::OnlyFarrier };
+        Self { installers: &[], takes_engine: false, cleans_up: CleansUp::OnlyFarrier, has_products: false };
 
     /// Reports whether the engine removes what is left on a machine. A machine that is not known is taken to have
     /// an engine.
@@ -97,12 +104,12 @@ impl Abilities {
 impl Default for Register {
     /// The classes of this version.
     fn default() -> Self {
-        Self::new(CLASSES)
+        Self::new(&CLASSES)
     }
 }
 
 impl Register {
-    /// Creates a register of these classes. If several classes have the same type, the first one counts.
+    /// Creates a register of these classes, the preferred one of a type first.
     pub fn new(classes: &[&'static dyn Class]) -> Self {
         let mut installers: Vec<_> =
             classes.iter().flat_map(|class| class.abilities().installers).copied().collect();
@@ -111,9 +118,20 @@ impl Register {
         Self { classes: classes.to_vec(), installers: installers.into() }
     }
 
-    /// Returns the class of a type of machine; `None` if this version has no driver for it.
-    pub fn class(&self, type_: MachineType) -> Option<&'static dyn Class> {
-        self.classes.iter().copied().find(|class| class.types().contains(&type_))
+    /// Returns the register with another class in the place of the one that has products.
+    #[must_use]
+    pub fn with_products(self, products: &'static dyn Class) -> Self {
+        let has_products = |class: &&'static dyn Class| class.abilities().has_products;
+        let others = self.classes.into_iter().filter(|class| !has_products(class));
+        Self::new(&others.chain([products]).collect::<Vec<_>>())
+    }
+
+    /// Returns the class of a type of machine; `None` if this version has no driver for it. A machine whose product the
+    /// user names is of the class that has products; otherwise the first class counts.
+    pub fn class(&self, type_: MachineType, product: Option<&str>) -> Option<&'static dyn Class> {
+        let mut classes = self.classes.iter().copied().filter(|class| class.types().contains(&type_));
+        let named = |class: &&'static dyn Class| product.is_none() || class.abilities().has_products;
+        classes.find(named)
     }
 
     /// Returns the installers for machines of any class.
@@ -138,6 +156,7 @@ mod tests {
                 installers: &[InstallerKind::DeviceImage, InstallerKind::Script],
                 takes_engine: false,
                 cleans_up: CleansUp::OnlyFarrier,
+                has_products: true,
             }
         }
 
@@ -151,7 +170,7 @@ mod tests {
     #[test]
     fn each_class_has_its_own_installers() {
         let register = Register::new(&[&linux::Linux, &Switch]);
-        let installers = |type_| register.class(type_).map(|class| class.abilities().installers);
+        let installers = |type_| register.class(type_, None).map(|class| class.abilities().installers);
         let linux = [
             InstallerKind::Deb,
             InstallerKind::Rpm,
@@ -165,15 +184,21 @@ mod tests {
         let switch = [InstallerKind::DeviceImage, InstallerKind::Script];
         assert_eq!(installers(MachineType::FCSwitch), Some(&switch[..]));
         assert_eq!(installers(MachineType::SASSwitch), None);
+        let named = register.class(MachineType::Linux, Some("a")).map(|class| class.abilities().installers);
+        assert_eq!(named, Some(&switch[..]), "a machine with a product is of the class that has some");
         assert_eq!(**register.installers(), [&linux[..], &[InstallerKind::DeviceImage]].concat());
     }
 
-    /// A type in two classes would be driven by whichever comes first.
+    /// A type in two classes would be driven by whichever comes first, and its user could not choose.
     #[test]
-    fn no_type_of_machine_has_two_classes() {
+    fn only_a_product_chooses_between_two_classes() {
         for type_ in MachineType::ALL {
-            let classes = CLASSES.iter().filter(|class| class.types().contains(&type_));
-            assert!(classes.count() <= 1, "{type_}");
+            for has_products in [false, true] {
+                let classes = CLASSES.iter().filter(|class| {
+                    class.types().contains(&type_) && class.abilities().has_products == has_products
+                });
+                assert!(classes.count() <= 1, "{type_}");
+            }
         }
     }
 

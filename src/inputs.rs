@@ -91,7 +91,7 @@ impl Inputs<'_> {
     /// # Errors
     /// `NotYetSupported`.
     pub fn class(&self, node: &ManagedNode) -> Result<&'static dyn Class, Failure> {
-        self.register.class(node.spec.type_).ok_or_else(|| {
+        self.register.class(node.spec.type_, node.spec.product.as_deref()).ok_or_else(|| {
             Failure::new(
                 Reason::NotYetSupported,
                 format!(

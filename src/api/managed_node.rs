@@ -46,6 +46,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = Rule::new("!has(self.product) || self.type in ['OnboardAdministrator', 'VirtualConnect', 'FCSwitch', 'SASSwitch', 'Moonshot', 'Superdome2', 'SuperdomeX']").message("product is for machines with a command line of their own; a machine of this type has none"),
     validation = Rule::new("!has(self.tls) || !(self.type in ['Linux', 'Windows', 'HPUX'])").message("tls is for machines that are reached over HTTPS; a machine of this type is not"),
     validation = Rule::new("!has(self.port) || !(self.type in ['Linux', 'Windows', 'HPUX'])").message("port is for machines that are reached over HTTPS; the port of an SSH server is ssh.port"),
     validation = Rule::new("!self.ssh.legacyAlgorithms || !(self.type in ['Windows', 'ILO', 'IDRAC', 'Redfish', 'SuperdomeFlex'])").message("ssh.legacyAlgorithms is for machines that are reached over SSH; a machine of this type is not")
@@ -55,6 +56,14 @@ pub struct ManagedNodeSpec {
     #[serde(rename = "type")]
     #[schemars(with = "words::MachineTypes")]
     pub type_: MachineType,
+
+    /// The product, where a type has several or where it has a command line besides Redfish (Moonshot), for example
+    /// brocade-fos. Farrier has the products of docs/console-devices.md and those of the operator's --console-dir.
+    /// Only for types with a command line: OnboardAdministrator, VirtualConnect, FCSwitch, SASSwitch, Moonshot,
+    /// Superdome2 and SuperdomeX.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9-]+$"))]
+    pub product: Option<String>,
 
     /// Addresses of the machine: IPv4 or IPv6 addresses, link-local addresses with their zone
     /// (fe80::1%eth0), or names. Farrier tries them in the given order, sorted by addressFamilies.

@@ -60,7 +60,7 @@ fn verdict(register: &Register, node: &ManagedNode, known: &[Condition]) -> Verd
     if node.spec.hold {
         return open(Reason::Held, "spec.hold keeps this machine out of every run that starts from now on");
     }
-    if register.class(node.spec.type_).is_none() {
+    if register.class(node.spec.type_, node.spec.product.as_deref()).is_none() {
         return Verdict {
             status: "False",
             reason: Reason::NotYetSupported,

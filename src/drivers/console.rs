@@ -6,10 +6,11 @@
 //! bytes of the device, time ─────────┴─► Dialogue ──► bytes to send | Answer ──► read
 //! ```
 //!
-//! A product is one file of data (docs/console-devices.md); no code asks for a product. All that is here so far is
-//! pure: no clock, no sockets. Nothing is registered yet (docs/adr/0040-console-driver.md says what is missing).
+//! A product is one file of data (docs/console-devices.md); no code asks for a product. All but `session` and `device`
+//! is pure: no clock, no sockets (docs/adr/0040-console-driver.md).
 
 pub mod blot;
+mod device;
 pub mod dialogue;
 pub mod file;
 pub mod lint;
@@ -19,6 +20,7 @@ pub mod products;
 pub mod push;
 pub mod read;
 pub mod screen;
+mod session;
 pub mod span;
 pub mod template;
 
@@ -26,4 +28,81 @@ pub use dialogue::{Action, Answer, Dialogue, End, Exchange};
 pub use lint::Finding;
 pub use meaning::Meaning;
 pub use product::Product;
+pub use products::Catalogue;
 pub use template::{Slot, Values};
+
+use super::device::DeviceDriver;
+use super::{Abilities, Class, CleansUp, Driver, Keys, Node};
+use crate::failure::Failure;
+use device::{Device, Settings};
+use farrier_network::MachineType;
+use farrier_update::device::Limits;
+use farrier_update::{InstallerKind, Reason};
+use std::sync::Arc;
+
+/// The class of devices with a command line.
+#[derive(Debug)]
+pub struct Console {
+    products: Catalogue,
+}
+
+impl Class for Console {
+    fn types(&self) -> &'static [MachineType] {
+        &[
+            MachineType::OnboardAdministrator,
+            MachineType::VirtualConnect,
+            MachineType::FCSwitch,
+            MachineType::SASSwitch,
+            MachineType::Moonshot,
+            MachineType::Superdome2,
+            MachineType::SuperdomeX,
+        ]
+    }
+
+    fn abilities(&self) -> &'static Abilities {
+        &Abilities {
+            installers: &[InstallerKind::DeviceImage],
+            takes_engine: false,
+            cleans_up: CleansUp::OnlyFarrier,
+            has_products: true,
+        }
+    }
+
+    fn driver(&self, node: &Node, keys: &Keys) -> Result<Arc<dyn Driver>, Failure> {
+        let product = self.product(node)?.clone();
+        let limits = device::usual_limits(&product);
+        Self::driver_with(node, keys, product, limits)
+    }
+}
+
+impl Console {
+    /// Creates the class of devices with these products.
+    pub const fn new(products: Catalogue) -> Self {
+        Self { products }
+    }
+
+    /// Returns the product of a machine.
+    ///
+    /// # Errors
+    /// `ProductUnknown`.
+    pub fn product(&self, node: &Node) -> Result<&Product, Failure> {
+        self.products.choose(node.type_, node.product.as_deref()).map_err(|error| {
+            let message = format!("ManagedNode {}: {error} (spec.product)", node.name);
+            Failure::new(Reason::ProductUnknown, message)
+        })
+    }
+
+    /// Creates the driver of a device whose times are known, such as a double.
+    ///
+    /// # Errors
+    /// As [`Class::driver`].
+    pub fn driver_with(
+        node: &Node,
+        keys: &Keys,
+        product: Product,
+        limits: Limits,
+    ) -> Result<Arc<dyn Driver>, Failure> {
+        let settings = Settings::new(node, keys, product, limits)?;
+        Ok(Arc::new(DeviceDriver::<Device>::new(Arc::new(settings))))
+    }
+}

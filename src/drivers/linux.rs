@@ -44,6 +44,7 @@ impl Class for Linux {
             ],
             takes_engine: true,
             cleans_up: CleansUp::Engine,
+            has_products: false,
         }
     }
 

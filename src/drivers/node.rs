@@ -11,6 +11,8 @@ pub struct Node {
     pub name: String,
     /// Type of the machine.
     pub type_: MachineType,
+    /// The product, if the user names one.
+    pub product: Option<String>,
     /// Addresses and names, in the user's order.
     pub addresses: Vec<String>,
     /// Address families that may be used, in order of preference.

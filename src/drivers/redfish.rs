@@ -67,6 +67,7 @@ impl Class for Redfish {
             installers: &[InstallerKind::RedfishImage],
             takes_engine: false,
             cleans_up: CleansUp::OnlyFarrier,
+            has_products: false,
         }
     }
 

@@ -210,7 +210,7 @@ impl Context {
     pub(super) fn abilities(&self, update: &NodeUpdate) -> Option<&'static Abilities> {
         let node = ObjectRef::new(&update.spec.node_ref.name);
         let node = self.caches.nodes.get(&node.within(&update.namespace().unwrap_or_default()))?;
-        self.register.class(node.spec.type_).map(Class::abilities)
+        self.register.class(node.spec.type_, node.spec.product.as_deref()).map(Class::abilities)
     }
 }
 

@@ -268,6 +268,7 @@ impl Subject for Bmc<'_> {
         let node = Node {
             name: self.of.variant.clone(),
             type_: self.of.type_,
+            product: None,
             addresses: vec!["127.0.0.1".into()],
             families: vec![Family::V4],
             ssh: SshSettings {

@@ -6,22 +6,25 @@
 #![expect(clippy::unwrap_used, reason = "tests and what they share: a panic is how a test fails")]
 
 mod bmc;
+mod console;
 mod pull;
+mod services;
 
 use bmc::Bmcs;
-use farrier::conformance::{self, Report};
+use console::Consoles;
+use farrier::conformance::{self, Bench, Report};
 use std::time::Instant;
 
-async fn tried(bmcs: &Bmcs) -> Report {
+async fn tried(bench: &dyn Bench) -> Report {
     let begun = Instant::now();
     let filter = std::env::var("KIT_FILTER").unwrap_or_default();
-    let report = conformance::run_only(bmcs, &filter).await;
+    let report = conformance::run_only(bench, &filter).await;
     println!("{report}{} s", begun.elapsed().as_secs());
     report
 }
 
-async fn passes(bmcs: Bmcs, skipped: &[&str]) {
-    let report = tried(&bmcs).await;
+async fn passes(bench: impl Bench, skipped: &[&str]) {
+    let report = tried(&bench).await;
     assert!(report.is_passed(), "{report}");
     if std::env::var_os("KIT_FILTER").is_none() {
         assert_eq!(report.skipped(), skipped, "{report}");
@@ -68,4 +71,10 @@ async fn redfish_passes_the_kit_on_an_ilo5_that_fetches() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redfish_passes_the_kit_on_a_minimal_device_that_fetches() {
     passes(Bmcs::fetching("minimal"), &["session lost", "work vanishes"]).await;
+}
+
+/// A fabric's switches would be updated twice, left between two versions, or believed to be updated.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn console_passes_the_kit_on_fabric_os() {
+    passes(Consoles::new(console::FOS), &["work vanishes", "failure that is none"]).await;
 }

@@ -74,6 +74,7 @@ impl Class for Lamps {
             installers: &[InstallerKind::DeviceImage],
             takes_engine: false,
             cleans_up: CleansUp::OnlyFarrier,
+            has_products: false,
         }
     }
 

@@ -218,6 +218,15 @@ reasons! {
     /// A licence agreement of the device was accepted, because `spec.acceptEula` of the run says so; the message quotes
     /// its question.
     AgreementAccepted: Informational,
+    /// `spec.product` names no product that Farrier has a file for, or one for machines of another type, or it is needed
+    /// and not set; the message lists the products. Correct it, or write a file (docs/console-devices.md).
+    ProductUnknown: Permanent,
+    /// The device shows a prompt or asks a question that its product file does not have; the message quotes it, and
+    /// nothing was answered. Check `spec.product`, or add it to a product file of your own (docs/console-devices.md).
+    PromptUnknown: Permanent,
+    /// The device asks to accept a licence agreement. Read it, and set `spec.acceptEula` of a new UpdateRun if you
+    /// accept it.
+    AgreementMissing: Permanent,
     /// The account may not do this on the device. Give it the rights of an administrator.
     RightsMissing: Permanent,
     /// The device takes no firmware over Redfish. Update it by hand, or update its management processor first.

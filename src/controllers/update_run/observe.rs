@@ -68,7 +68,8 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
             let listen = exposure::listen_ports(node, run, &session);
             machines.push(ActiveMachine { node: node.clone(), phase, way_back, listen });
         }
-        let class = node.as_ref().and_then(|n| context.register.class(n.spec.type_));
+        let class =
+            node.as_ref().and_then(|n| context.register.class(n.spec.type_, n.spec.product.as_deref()));
         if class.is_some_and(|class| class.abilities().takes_engine) {
             with_engine.get_or_insert_with(|| name.clone());
         }

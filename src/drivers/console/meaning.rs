@@ -59,10 +59,44 @@ impl Meaning {
             Self::RightsMissing => Reason::RightsMissing,
             Self::CredentialsRefused => Reason::AuthenticationFailed,
             Self::LicenceMissing => Reason::LicenceMissing,
-            Self::AgreementMissing | Self::UnknownCommand => Reason::DeviceRefused,
+            Self::AgreementMissing => Reason::AgreementMissing,
+            Self::UnknownCommand => Reason::DeviceRefused,
             Self::SessionLimit => Reason::SessionLimitReached,
             Self::PasswordChange => Reason::PasswordChangeRequired,
             Self::Failed => Reason::InstallerFailed,
+        }
+    }
+
+    /// Returns what the user does about words of a device.
+    pub const fn next_step(self) -> &'static str {
+        match self {
+            Self::AlreadyInstalled => "nothing is to be done",
+            Self::ImageRefused => "use the vendor's image for this device",
+            Self::WrongMachine => {
+                "use the image for this model, or restrict the component with appliesTo in a new baseline"
+            }
+            Self::StepMissing => "install the version in between first, by a run with a baseline of its own",
+            Self::NoRoom => "remove images that are not needed from the device",
+            Self::FetchFailed => "check that the device reaches the ports of the run (`farrier ports`)",
+            Self::Busy => {
+                "it is tried again for some minutes; end the other work or session, or wait for its end"
+            }
+            Self::Locked => "change the setting of the device that locks it, or unlock the account",
+            Self::NotReady => {
+                "it is tried again for some minutes; repair what the device names, then start a new UpdateRun"
+            }
+            Self::RightsMissing => "give the account the rights of an administrator",
+            Self::CredentialsRefused => "check the account in the Secret",
+            Self::LicenceMissing => "install the licence on the device",
+            Self::AgreementMissing => {
+                "read the licence agreement, and set spec.acceptEula of a new UpdateRun if you accept it"
+            }
+            Self::SessionLimit => "end the other session, or wait until it expires; Farrier tries again",
+            Self::PasswordChange => "set a new password on the device, and store it in the Secret",
+            Self::UnknownCommand => {
+                "check spec.product of the ManagedNode, or correct the command in a product file of your own"
+            }
+            Self::Failed => "look at the log of the device",
         }
     }
 

@@ -255,9 +255,9 @@ pub struct Restart {
 }
 
 impl Product {
-    /// Returns the modes to enter, one after the other, to get from one to another; `None` if there is no way. The
+    /// Returns the names of the modes to enter, one after the other, to get from one to another; `None` if there is no way. The
     /// way back from a mode is a new session.
-    pub fn way(&self, from: &str, to: &str) -> Option<Vec<&Way>> {
+    pub fn way(&self, from: &str, to: &str) -> Option<Vec<&str>> {
         let mut seen = BTreeSet::from([from]);
         let mut open = VecDeque::from([(from, Vec::new())]);
         while let Some((mode, way)) = open.pop_front() {
@@ -265,11 +265,9 @@ impl Product {
                 return Some(way);
             }
             for (name, next) in &self.modes {
-                let Some(enter) = next.enter.as_ref().filter(|enter| enter.command.mode == mode) else {
-                    continue;
-                };
-                if seen.insert(name) {
-                    open.push_back((name, way.iter().copied().chain([enter]).collect()));
+                let is_next = next.enter.as_ref().is_some_and(|enter| enter.command.mode == mode);
+                if is_next && seen.insert(name) {
+                    open.push_back((name, way.iter().copied().chain([name.as_str()]).collect()));
                 }
             }
         }

@@ -17,7 +17,7 @@ pub const FILES: [(&str, &str); 7] = [
 ];
 
 /// The products that are known.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Catalogue(BTreeMap<String, Product>);
 
 /// A file that is not used.
@@ -61,6 +61,13 @@ pub enum NoProduct {
         /// The products.
         names: String,
     },
+}
+
+impl Default for Catalogue {
+    /// The products that are compiled in.
+    fn default() -> Self {
+        Self::read([]).0
+    }
 }
 
 impl Catalogue {

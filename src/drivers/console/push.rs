@@ -230,7 +230,7 @@ impl Pusher {
         } else {
             format!("{node} refused {asked} over HTTPS: {says}")
         };
-        Failure::new(means.reason(), format!("{words}; {}", next_step(means)))
+        Failure::new(means.reason(), format!("{words}; {}", means.next_step()))
     }
 
     fn message(
@@ -286,26 +286,6 @@ impl Pusher {
 /// Returns what a refusal is for the walk.
 fn refused(means: Meaning, failure: Failure) -> Pushed {
     if means.passes() { Pushed::NotBegun(failure) } else { Pushed::Refused(means, failure) }
-}
-
-/// Returns what the user can do.
-const fn next_step(means: Meaning) -> &'static str {
-    match means {
-        Meaning::CredentialsRefused => "check the account in the Secret",
-        Meaning::RightsMissing => "give the account the rights of an administrator",
-        Meaning::Locked => "change the mode or the setting on the device, or leave this version out",
-        Meaning::StepMissing => "install what has to be there before",
-        Meaning::ImageRefused | Meaning::WrongMachine => "check that the image is for this device",
-        Meaning::Busy | Meaning::NotReady | Meaning::SessionLimit => "it is asked again later",
-        Meaning::AlreadyInstalled
-        | Meaning::NoRoom
-        | Meaning::FetchFailed
-        | Meaning::LicenceMissing
-        | Meaning::AgreementMissing
-        | Meaning::PasswordChange
-        | Meaning::UnknownCommand
-        | Meaning::Failed => "look at the log of the device",
-    }
 }
 
 /// Returns the words of a device in one line.

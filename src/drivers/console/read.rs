@@ -32,6 +32,16 @@ pub struct Standing {
     pub percent: Option<u8>,
 }
 
+impl Standing {
+    /// Returns the words of the device, with how far the work is.
+    pub fn in_words(&self) -> String {
+        match self.percent {
+            Some(percent) => format!("{} ({percent} %)", self.words),
+            None => self.words.clone(),
+        }
+    }
+}
+
 /// Reads the versions. A thing that is not found is absent.
 pub fn versions(reading: &Versions, answer: &Answer) -> Vec<Installed> {
     let text = answer.text();
@@ -99,14 +109,18 @@ mod tests {
     /// The example of the documentation, with checks.
     fn product() -> super::super::Product {
         let page = include_str!("../../../docs/console-devices.md");
-        let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let example = page
+            .split("```yaml\n")
+            .find(|text| text.starts_with("format:"))
+            .and_then(|rest| rest.split("```").next())
+            .unwrap();
         lint::read(example).unwrap_or_else(|found| panic!("{found:#?}"))
     }
 
     fn answer(lines: &[&str]) -> Answer {
         let lines = lines.iter().map(|line| (*line).to_owned()).collect();
         let end = End::Prompt("user".to_owned());
-        Answer { end, lines, refused: None, missing: None, accepted: false, percent: None }
+        Answer { end, lines, refused: None, missing: None, answered: false, accepted: false, percent: None }
     }
 
     /// A device whose standby is not ready would be updated all the same, and stop what it does for others.

@@ -184,6 +184,20 @@ pub enum ValueError {
     Forbidden(Slot),
 }
 
+impl fmt::Display for Template {
+    /// As it is in the product file, without values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|piece| match piece {
+            Piece::Text(text) => f.write_str(text),
+            Piece::Value(slot) => {
+                let name = Slot::ALL.iter().find(|(_, known)| known == slot).map_or("", |(name, _)| name);
+                write!(f, "{{{name}}}")
+            }
+            Piece::Choice(need, yes, no) => write!(f, "{{?{need:?}:{yes}|{no}}}"),
+        })
+    }
+}
+
 impl Template {
     /// Reads a template.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {

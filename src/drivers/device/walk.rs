@@ -165,7 +165,13 @@ impl<'a, D: Device> Walk<'a, D> {
                     self.wait(until, on).await;
                     Ok(())
                 }
-                Next::Conclude(conclusion) => return self.conclude(&conclusion),
+                Next::Conclude(conclusion) => {
+                    // No action is recorded for a session that is only a connection.
+                    if !limits.has_sessions {
+                        self.device.close().await;
+                    }
+                    return self.conclude(&conclusion);
+                }
             };
             if let Err(halt) = done {
                 // A successor does not know of a session that could not be recorded.

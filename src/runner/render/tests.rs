@@ -47,8 +47,12 @@ fn words(status: &NodeUpdateStatus, type_: &str) -> String {
 /// Otherwise the status of a BMC promises that an engine cleans it, and waits for an engine for ever.
 #[test]
 fn a_machine_without_an_engine_has_no_words_about_one() {
-    static DEVICE: Abilities =
-        Abilities { installers: &[], takes_engine: false, cleans_up: CleansUp::OnlyFarrier };
+    static DEVICE: Abilities = Abilities {
+        installers: &[],
+        takes_engine: false,
+        cleans_up: CleansUp::OnlyFarrier,
+        has_products: false,
+    };
     let (mut old, now, abilities) = (NodeUpdateStatus::default(), condition::now(), Some(&DEVICE));
     let lost = Phase::Ended(End::Failed(Failure::new(Reason::ConnectionLost, "the BMC is gone")));
     for (deploying, phase) in [(true, &Phase::Working), (true, &lost), (false, &lost)] {

@@ -61,6 +61,8 @@ pub struct Answer {
     pub refused: Option<(Meaning, String)>,
     /// What the device asked to be consented to, and the user has not.
     pub missing: Option<Need>,
+    /// Whether a question of its was answered.
+    pub answered: bool,
     /// Whether the words are there without which it was not accepted.
     pub accepted: bool,
     /// How far it was, as it was shown last.
@@ -110,7 +112,8 @@ impl Answer {
         let percent = lines.iter().rev().find_map(|line| percent(wait.exchange.progress, line));
         let lines = secrets.blot(lines);
         let refused = refused.map(|(means, line)| (means, lines.get(line).cloned().unwrap_or_default()));
-        Self { end, lines, refused, missing: wait.missing, accepted, percent }
+        let answered = !wait.asked.is_empty();
+        Self { end, lines, refused, missing: wait.missing, answered, accepted, percent }
     }
 
     /// Returns the text of the answer, for patterns that look at several lines.

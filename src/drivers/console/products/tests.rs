@@ -14,7 +14,7 @@ fn fos() -> Product {
 fn answer(text: &str) -> Answer {
     let lines = text.lines().map(|line| line.trim_end().to_owned()).collect();
     let end = End::Prompt("admin".to_owned());
-    Answer { end, lines, refused: None, missing: None, accepted: false, percent: None }
+    Answer { end, lines, refused: None, missing: None, answered: false, accepted: false, percent: None }
 }
 
 /// A file with a slip would be found by the first user of the device.
@@ -87,7 +87,11 @@ fn a_type_uses_the_file_services_of_its_products() {
 #[test]
 fn the_example_of_the_documentation_has_no_findings() {
     let page = include_str!("../../../../docs/console-devices.md");
-    let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let example = page
+        .split("```yaml\n")
+        .find(|text| text.starts_with("format:"))
+        .and_then(|rest| rest.split("```").next())
+        .unwrap();
     let product = lint::read(example).unwrap_or_else(|found| panic!("{found:#?}"));
     assert_eq!(product.way("user", "admin").map(|way| way.len()), Some(1));
     assert!(product.way("admin", "user").is_none(), "the way back is a new session");

@@ -1,0 +1,223 @@
+//! A device with a command line, as the walk of devices sees it (docs/adr/0040-console-driver.md).
+
+mod follow;
+mod offered;
+mod reading;
+mod settings;
+mod talk;
+mod trouble;
+mod work;
+
+pub(super) use settings::{Settings, usual_limits};
+
+use super::dialogue::Answer as Said;
+use super::file::{Need, Verb as Command};
+use super::product::Product;
+use super::session::{Sent, Session};
+use crate::attempt::logbook::Intended;
+use crate::attempt::{self, Goal, Job, Scheme, Tools};
+use crate::drivers::device::{self, Contact, Image, Reading, Report, Trouble, Way};
+use crate::failure::Failure;
+use crate::metrics::Metrics;
+use crate::ssh::Connection;
+use farrier_update::device::{Action, ActionId, Answer, Intent, Inventory, Limits, Method, Ticket, Verb};
+use farrier_update::{Component, InstallerKind, NodePlan, Reason};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A device, for one attempt.
+pub(super) struct Device {
+    settings: Arc<Settings>,
+    /// Name of the machine.
+    node: String,
+    components: Vec<Component>,
+    metrics: Metrics,
+    /// The host key that was trusted on first use in this attempt.
+    first_key: Option<String>,
+    /// What the user has said yes to.
+    consents: BTreeSet<Need>,
+    /// Whether the work of the device is read, which an inventory does not need.
+    reads_work: bool,
+    line: Option<Line>,
+    /// A command that was accepted, or has not ended yet.
+    running: Option<Running>,
+    /// The recorded actions, as they were passed in last.
+    actions: Vec<Action>,
+}
+
+/// A session and the connection that it is on.
+struct Line {
+    connection: Connection,
+    session: Session,
+}
+
+/// A command of an action, as this attempt has sent it.
+struct Running {
+    action: ActionId,
+    stage: Stage,
+}
+
+/// Whether a command has ended.
+enum Stage {
+    Runs(Sent),
+    Over(Said),
+}
+
+impl device::Device for Device {
+    type Settings = Arc<Settings>;
+
+    fn new(settings: &Arc<Settings>, job: &Job, tools: &Tools) -> Result<Self, Failure> {
+        Ok(Self {
+            settings: settings.clone(),
+            node: job.node.clone(),
+            components: job.components.clone(),
+            metrics: tools.metrics.clone(),
+            first_key: None,
+            consents: consents(job),
+            reads_work: matches!(job.goal, Goal::Update | Goal::CleanUp),
+            line: None,
+            running: None,
+            actions: Vec::new(),
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        self.settings.limits.clone()
+    }
+
+    async fn read(
+        &mut self,
+        actions: &[Action],
+        report: impl FnMut(Contact) + Send,
+    ) -> Result<Reading, Trouble> {
+        let at = attempt::now();
+        actions.clone_into(&mut self.actions);
+        // What still runs in the session is not followed any more: the walk reads after it has decided that.
+        if self.is_running() {
+            self.hang_up().await;
+        }
+        self.sign_in(report).await?;
+        let found = self.ask_everything().await?;
+        let others = found.others(self.open_work());
+        let survey = found.survey();
+        let inventory = Inventory {
+            at,
+            entries: found.entries(),
+            boot: found.marks(),
+            tasks: found.tasks(self.open_work()),
+            artifacts: Vec::new(),
+            earlier: Vec::new(),
+            keeps_tasks: None,
+            lists_sessions: false,
+            obstacles: Vec::new(),
+        };
+        Ok(Reading { inventory, survey, others, obstacles: BTreeMap::new(), parts: BTreeMap::new() })
+    }
+
+    async fn request(
+        &mut self,
+        permission: Intended,
+        intent: &Intent,
+        actions: &[Action],
+        image: Option<Image>,
+        report: impl FnMut(Contact) + Send,
+    ) -> (Answer, Option<Trouble>) {
+        actions.clone_into(&mut self.actions);
+        match command_of(intent.verb) {
+            Some(command) => self.work(&permission, intent, command, image.as_ref(), report).await,
+            None => (Answer::Rejected, Some(self.no_command(intent.verb))),
+        }
+    }
+
+    async fn follow(&mut self, ticket: &Ticket) -> Result<Report, Trouble> {
+        self.how_far(ticket).await
+    }
+
+    async fn close(&mut self) {
+        if !self.is_running() {
+            self.sign_out().await;
+        }
+        self.hang_up().await;
+    }
+
+    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Way, Failure>> {
+        let images = plan.items.iter().filter(|item| item.component.installer == InstallerKind::DeviceImage);
+        images.map(|item| (item.component.name.clone(), self.method())).collect()
+    }
+
+    fn schemes(&self) -> Vec<Scheme> {
+        self.product().pulls.iter().map(|pull| pull.scheme).collect()
+    }
+}
+
+impl Device {
+    fn product(&self) -> &Product {
+        &self.settings.product
+    }
+
+    /// Returns how an image is handed over.
+    fn method(&self) -> Result<Way, Failure> {
+        let has = |command: Command| self.product().requests.contains_key(&command);
+        match (has(Command::Pull) && !self.product().pulls.is_empty(), has(Command::Activate)) {
+            (true, true) => Ok(Method::PullThenActivate.into()),
+            (true, false) => Ok(Method::Pull.into()),
+            (false, _) => Err(Failure::new(
+                Reason::NotYetSupported,
+                format!(
+                    "the product file {} has no command by which {} fetches an image; add `requests.Pull` and `pulls` to it, or update the device by hand",
+                    self.product().name,
+                    self.node
+                ),
+            )),
+        }
+    }
+
+    /// Returns the action that the device may be at work on.
+    fn open_work(&self) -> Option<&Action> {
+        self.actions.iter().rev().find(|action| action.is_open() && action.verb.is_work())
+    }
+
+    /// Reports whether a command of this attempt has not ended.
+    fn is_running(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| matches!(running.stage, Stage::Runs(_)))
+    }
+}
+
+/// Returns the command of a verb; `None` if no product has one.
+const fn command_of(verb: Verb) -> Option<Command> {
+    match verb {
+        Verb::Pull => Some(Command::Pull),
+        Verb::Activate => Some(Command::Activate),
+        Verb::ResetManager => Some(Command::ResetManager),
+        Verb::RemoveUpload => Some(Command::RemoveUpload),
+        Verb::SignIn
+        | Verb::SignOut
+        | Verb::Upload
+        | Verb::Enqueue
+        | Verb::AdoptImage
+        | Verb::AdoptWork
+        | Verb::ResetHost
+        | Verb::ImportAuthority
+        | Verb::Subscribe
+        | Verb::RemoveQueueEntry
+        | Verb::RemoveAuthority
+        | Verb::Unsubscribe
+        | Verb::Unknown => None,
+    }
+}
+
+/// Returns what the user of the run has said yes to.
+fn consents(job: &Job) -> BTreeSet<Need> {
+    let mut consents = BTreeSet::new();
+    let mut add = |need: Need, is_given: bool| {
+        if is_given {
+            consents.insert(need);
+        }
+    };
+    add(Need::Restart, job.device.resets_host);
+    add(Need::Disruption, job.device.interrupts);
+    add(Need::Agreement, job.device.accepts_agreements);
+    add(Need::Downgrade, job.force.downgrade);
+    add(Need::Rewrite, job.force.rewrite);
+    consents
+}

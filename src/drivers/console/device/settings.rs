@@ -1,0 +1,80 @@
+//! What is needed to connect to a device, and how patient one is with it.
+
+use super::super::blot::Secrets;
+use super::super::product::Product;
+use super::super::template::{Slot, Values};
+use crate::drivers::shell::Settings as Shell;
+use crate::drivers::{Keys, Node};
+use crate::failure::Failure;
+use farrier_update::device::Limits;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a device may be silent before an attempt ends in which it does no work for us.
+const AWAY: Duration = Duration::from_mins(2);
+
+/// How long a device may refuse a command for now: another administrator works with it, a standby starts.
+const REFUSED: Duration = Duration::from_mins(10);
+
+/// How much longer than its timeout an update is followed that must not be interrupted.
+const OVERDUE: Duration = Duration::from_hours(1);
+
+/// Time between two readings. Each is a few commands, on a device whose processor is busy with frames.
+const POLL: Duration = Duration::from_secs(5);
+
+/// How long a device may take to restart of which the product file says nothing.
+const RESTART: Duration = Duration::from_mins(20);
+
+/// What is needed to connect to a device.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(super) shell: Shell,
+    pub(super) product: Arc<Product>,
+    pub(super) limits: Limits,
+}
+
+impl Settings {
+    /// Reads the settings of a machine.
+    ///
+    /// # Errors
+    /// `SecretIncomplete`, `KeyUnreadable`, `KeyPassphraseWrong`.
+    pub(crate) fn new(node: &Node, keys: &Keys, product: Product, limits: Limits) -> Result<Self, Failure> {
+        Ok(Self { shell: Shell::new(node, keys)?, product: Arc::new(product), limits })
+    }
+
+    /// Returns what must not be shown.
+    pub(super) fn secrets(&self) -> Secrets {
+        let credentials = &self.shell.credentials;
+        let all = [&credentials.password, &credentials.sudo_password, &credentials.su_password];
+        Secrets::new(all.into_iter().flatten().map(String::as_str))
+    }
+
+    /// Returns the values for questions at sign-in, and for modes with more rights.
+    pub(super) fn values(&self) -> Values {
+        let credentials = &self.shell.credentials;
+        let values = Values::default().with(Slot::SessionUser, &credentials.user);
+        match &credentials.password {
+            Some(password) => values.with(Slot::SessionPassword, password),
+            None => values,
+        }
+    }
+}
+
+/// Returns the times of a product.
+pub(crate) fn usual_limits(product: &Product) -> Limits {
+    let restart = product.restart;
+    let (away, settles) = restart.map_or((RESTART, RESTART), |restart| (restart.away, restart.settles));
+    Limits {
+        // A session is the connection; nobody can list or end those of others.
+        has_sessions: false,
+        session_timeout: Some(product.session.idle),
+        idle: product.session.idle,
+        poll: POLL,
+        away: AWAY,
+        reset: away.saturating_add(settles),
+        settle: away.saturating_add(settles),
+        refused: REFUSED,
+        overdue: OVERDUE,
+        ..Limits::default()
+    }
+}

@@ -1,0 +1,359 @@
+//! Doubles of devices with a command line as machines of the kit.
+
+use super::services::{Services, Shelf};
+use farrier::attempt::{DeviceOrder, Goal, Job, LogOptions, Offers, Scheme, Tools};
+use farrier::callback::Registry;
+use farrier::conformance::{Bench, Fault, Footprint, Journal, Subject};
+use farrier::drivers::console::{Catalogue, Console, Product, lint, products};
+use farrier::drivers::{Class, Driver, HttpsSettings, Keys, Node, Privilege, SshSettings};
+use farrier::engines::Engines;
+use farrier::metrics::Metrics;
+use farrier::payload::Store;
+use farrier::ssh::{Algorithms, Family};
+use farrier::tls::Trust;
+use farrier_console_double::fault::{self, Armed};
+use farrier_console_double::image::{Header, digest};
+use farrier_console_double::{Config, Double, Product as Doubled, Settings};
+use farrier_network::MachineType;
+use farrier_update::device::Limits;
+use farrier_update::{
+    AppliesTo, Component, FailedDependency, Force, InstallerKind, Needs, PayloadRef, RebootNeed,
+};
+use futures::future::LocalBoxFuture;
+use serde_json::Value;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a device is followed after an installation began.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a runner that does not answer may act.
+const HOLD: Duration = Duration::from_secs(3);
+
+/// How long a double may have something to do.
+const REST: Duration = Duration::from_secs(10);
+
+/// After so many looks without work, a double is at rest: longer than it takes to start again.
+const LOOKS: u32 = 8;
+
+/// What is tried of one product.
+pub(crate) struct Case {
+    /// The double, and the part of it whose version is shown.
+    pub(crate) double: &'static str,
+    pub(crate) part: &'static str,
+    /// The product file, and the entry in its versions.
+    pub(crate) product: &'static str,
+    pub(crate) entry: &'static str,
+    pub(crate) type_: MachineType,
+    /// The version that is installed.
+    pub(crate) version: &'static str,
+    pub(crate) scheme: Scheme,
+}
+
+/// A switch with Fabric OS.
+pub(crate) const FOS: Case = Case {
+    double: "fos",
+    part: "fos",
+    product: "brocade-fos",
+    entry: "Fabric OS",
+    type_: MachineType::FCSwitch,
+    version: "v8.2.3c",
+    scheme: Scheme::Sftp,
+};
+
+/// Times that fit a double. What is waited for on a real device for minutes takes seconds.
+fn limits() -> Limits {
+    let seconds = Duration::from_secs;
+    Limits {
+        has_sessions: false,
+        poll: Duration::from_millis(200),
+        proof: HOLD + seconds(1),
+        idle: seconds(1),
+        session_timeout: Some(Duration::from_mins(30)),
+        away: seconds(30),
+        refused: seconds(30),
+        reading: seconds(60),
+        seen: seconds(2),
+        unseen: seconds(4),
+        settle: seconds(3),
+        settle_failed: seconds(1),
+        reset: seconds(20),
+        busy: seconds(20),
+        post: seconds(20),
+        overdue: seconds(20),
+    }
+}
+
+/// Devices of one product. Each is a double of its own.
+pub(crate) struct Consoles {
+    case: Case,
+    tools: Tools,
+    dir: tempfile::TempDir,
+}
+
+impl Consoles {
+    pub(crate) fn new(case: Case) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let tools = Tools {
+            engines: Engines::none(),
+            store: Store::open(&dir.path().join("store"), Some(dir.path())).unwrap(),
+            metrics: Metrics::new(),
+            calls: Registry::new(),
+            logs: None,
+        };
+        let consoles = Self { case, tools, dir };
+        for is_bad in [false, true] {
+            std::fs::write(consoles.file(is_bad), consoles.image(is_bad)).unwrap();
+        }
+        consoles
+    }
+
+    fn image(&self, bad_signature: bool) -> Vec<u8> {
+        Header { bad_signature, ..Header::new(self.case.double, self.case.version) }.to_file()
+    }
+
+    fn file(&self, is_bad: bool) -> PathBuf {
+        self.dir.path().join(if is_bad { "bad.bin" } else { "good.bin" })
+    }
+
+    /// The images, by digest.
+    fn files(&self) -> BTreeMap<String, PathBuf> {
+        let file = |is_bad| (format!("sha256:{}", digest(&self.image(is_bad))), self.file(is_bad));
+        [file(false), file(true)].into()
+    }
+
+    /// The product, whose times are those of a double, and which looks for its image at this port.
+    fn product(&self, port: u16) -> Product {
+        let text = products::FILES.iter().find(|(name, _)| *name == self.case.product).unwrap().1;
+        let (catalogue, refused) = Catalogue::read([("own", text)]);
+        assert!(refused.is_empty(), "{refused:?}");
+        let mut product = catalogue.choose(self.case.type_, Some(self.case.product)).unwrap().clone();
+        product.session.settle = Duration::from_millis(100);
+        product.pulls.retain(|pull| pull.scheme == self.case.scheme);
+        product.pulls.iter_mut().filter_map(|pull| pull.port.as_mut()).for_each(|fixed| *fixed = port);
+        assert!(lint::read(text).is_ok());
+        product
+    }
+
+    fn component(&self, is_bad: bool) -> Component {
+        let name = self.file(is_bad).file_name().unwrap().to_string_lossy().into_owned();
+        Component {
+            name: "firmware".into(),
+            version: self.case.version.to_owned(),
+            applies_to: AppliesTo::default(),
+            installer: InstallerKind::DeviceImage,
+            detect: None,
+            firmware: Some(self.case.entry.to_owned()),
+            payload: Some(PayloadRef {
+                url: format!("file:///{name}"),
+                digest: format!("sha256:{}", digest(&self.image(is_bad))),
+                size: None,
+                unpack: false,
+                signatures: Vec::new(),
+            }),
+            requires: Vec::new(),
+            needs: Needs::default(),
+            reboot: RebootNeed::IfRequested,
+            interruptible: true,
+            timeout: TIMEOUT,
+        }
+    }
+}
+
+impl Bench for Consoles {
+    fn name(&self) -> String {
+        format!("{} on {}", self.case.product, self.case.double)
+    }
+
+    fn machine(&self) -> LocalBoxFuture<'_, Rc<dyn Subject + '_>> {
+        Box::pin(async {
+            let services = Services::open(self.files());
+            let mut config = Config::new(Doubled::named(self.case.double).unwrap());
+            let port = services.port(self.case.scheme);
+            config.settings = Settings {
+                flash_ms: 1000,
+                reboot_ms: 300,
+                commit_ms: 300,
+                ports: BTreeMap::from([(self.case.scheme.to_string(), port)]),
+                ..Settings::default()
+            };
+            let double = Arc::new(Double::start(config).await.unwrap());
+            let host_keys = RefCell::new(double.host_keys().to_vec());
+            let has_bad_image = Cell::new(false);
+            Rc::new(One { of: self, double, services, host_keys, has_bad_image }) as Rc<dyn Subject>
+        })
+    }
+
+    fn journal(&self) -> Journal {
+        Journal::Logbook
+    }
+
+    /// Doubles mostly wait.
+    fn at_once(&self) -> usize {
+        48
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_mins(4)
+    }
+
+    fn hold(&self) -> Duration {
+        HOLD
+    }
+}
+
+/// One double.
+struct One<'b> {
+    of: &'b Consoles,
+    double: Arc<Double>,
+    services: Arc<Services>,
+    host_keys: RefCell<Vec<String>>,
+    has_bad_image: Cell<bool>,
+}
+
+impl One<'_> {
+    fn arm(&self, fault: fault::Fault, times: u32) -> LocalBoxFuture<'_, ()> {
+        Box::pin(async move { self.double.arm(Armed::times(fault, times)).unwrap() })
+    }
+
+    fn count(&self, kind: &str, is_it: impl Fn(&Value) -> bool) -> usize {
+        self.double.journal().iter().filter(|entry| entry.kind == kind && is_it(&entry.detail)).count()
+    }
+
+    /// Reports whether the double installs something.
+    fn is_at_work(&self) -> bool {
+        let state = self.double.state();
+        let phase = state.pointer("/update/phase").and_then(Value::as_str).unwrap_or("done");
+        !matches!(phase, "done" | "failed") || state.get("up") != Some(&Value::Bool(true))
+    }
+
+    /// Waits until the double is at rest, and knows of connections that have ended.
+    async fn rests(&self) {
+        let begun = Instant::now();
+        let mut looks = 0;
+        while looks < LOOKS && begun.elapsed() < REST {
+            // sleep: a double may begin something a moment after its answer, and does not report it.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            looks = if self.is_at_work() { 0 } else { looks + 1 };
+        }
+    }
+}
+
+impl Subject for One<'_> {
+    fn driver(&self) -> Arc<dyn Driver> {
+        let node = Node {
+            name: self.of.case.double.to_owned(),
+            type_: self.of.case.type_,
+            product: None,
+            addresses: vec!["127.0.0.1".into()],
+            families: vec![Family::V4],
+            ssh: SshSettings {
+                port: self.double.ssh().port(),
+                host_keys: self.host_keys.borrow().clone(),
+                trust_first: false,
+                algorithms: Algorithms::Current,
+                privilege: Privilege::None,
+            },
+            https: HttpsSettings { port: 443, trust: Trust::default() },
+        };
+        let data = [("username", "admin"), ("password", "password")];
+        let data = data.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
+        let product = self.of.product(self.services.port(self.of.case.scheme));
+        Console::driver_with(&node, &Keys { name: "login".into(), data }, product, limits()).unwrap()
+    }
+
+    fn tools(&self) -> Tools {
+        self.of.tools.clone()
+    }
+
+    fn offers(&self) -> Arc<dyn Offers> {
+        Arc::new(Shelf::new(&self.services))
+    }
+
+    fn job(&self, goal: Goal) -> Job {
+        let installers = Console::new(Catalogue::default()).abilities().installers;
+        Job {
+            session: "0b3ee0c4a1f2".into(),
+            run: "kit".into(),
+            node: self.of.case.double.to_owned(),
+            node_type: self.of.case.type_,
+            installers,
+            all_installers: installers.into(),
+            runner: String::new(),
+            attempt: 1,
+            goal,
+            touched: false,
+            resumed: false,
+            components: vec![self.of.component(self.has_bad_image.get())],
+            access: BTreeMap::new(),
+            device: DeviceOrder { resets_host: true, ..DeviceOrder::default() },
+            force: Force::default(),
+            on_failed_dependency: FailedDependency::default(),
+            lease_seconds: 900,
+            wait_seconds: 60,
+            reboot: farrier_update::RebootOrder::default(),
+            rebooting: None,
+            installed_earlier: Vec::new(),
+            log: LogOptions::default(),
+            callback: None,
+            listen: None,
+        }
+    }
+
+    fn footprint(&self) -> LocalBoxFuture<'_, Footprint> {
+        Box::pin(async {
+            self.rests().await;
+            Footprint {
+                version: self.double.version(self.of.case.part).unwrap_or_default(),
+                installed: self.count("flash", |flash| flash["version"] == self.of.case.version),
+                restarts: self.count("reboot", |reboot| reboot["why"] == "reboot"),
+                // A session is a connection, which a runner keeps while it is suspended.
+                left: Vec::new(),
+            }
+        })
+    }
+
+    fn has_happened(&self, fault: Fault) -> bool {
+        match fault {
+            // Faults of the double end when they have happened.
+            Fault::SuccessThatIsNone | Fault::AnswerLost | Fault::Unavailable | Fault::Busy => {
+                self.double.armed().is_empty()
+            }
+            Fault::ResetsItself => self.count("reboot", |reboot| reboot["why"] == "control") > 0,
+            Fault::ImageRefused => self.count("fetch", |fetch| fetch.get("bytes").is_some()) > 0,
+            Fault::WayBackShut => self.count("fetch", |fetch| fetch.get("error").is_some()) > 0,
+            Fault::WorkVanishes | Fault::FailureThatIsNone => false,
+            Fault::SessionLost | Fault::AnotherIdentity => true,
+        }
+    }
+
+    fn fault(&self, fault: Fault) -> Result<LocalBoxFuture<'_, ()>, String> {
+        let some = 1;
+        Ok(match fault {
+            Fault::WorkVanishes => return Err("it remembers its last work".into()),
+            Fault::FailureThatIsNone => return Err("its status is what it does".into()),
+            Fault::SessionLost => self.arm(fault::Fault::DropSessions, some),
+            Fault::ResetsItself => {
+                let double = self.double.clone();
+                Box::pin(async move { drop(tokio::spawn(async move { double.reboot().await })) })
+            }
+            Fault::SuccessThatIsNone => self.arm(fault::Fault::WrongVersion { version: String::new() }, some),
+            Fault::AnswerLost => self.arm(fault::Fault::DropLine { percent: 0 }, some),
+            Fault::Unavailable => self.arm(fault::Fault::OtherSession { user: "root".into() }, 2),
+            Fault::Busy => self.arm(fault::Fault::PartnerUnhealthy, some),
+            Fault::ImageRefused => {
+                self.has_bad_image.set(true);
+                Box::pin(std::future::ready(()))
+            }
+            Fault::AnotherIdentity => Box::pin(async {
+                let other = Double::start(Config::new(Doubled::named(self.of.case.double).unwrap()));
+                self.host_keys.replace(other.await.unwrap().host_keys().to_vec());
+            }),
+            Fault::WayBackShut => Box::pin(async { self.services.shut() }),
+        })
+    }
+}

@@ -19,7 +19,7 @@ use farrier_update::Reason;
 use russh::keys::PrivateKey;
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, Session, run_stream};
-use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, Pty};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -57,6 +57,7 @@ enum AtShell {
     Echoes,
     SaysNothing,
     Refuses,
+    IsFull,
 }
 
 impl Server {
@@ -158,6 +159,7 @@ impl Handler for Server {
             }
             AtShell::SaysNothing => session.close(channel),
             AtShell::Refuses => session.channel_failure(channel),
+            AtShell::IsFull => session.disconnect(Disconnect::TooManyConnections, "5 users\r\nat most", "en"),
         }
     }
 
@@ -429,8 +431,17 @@ async fn a_shell_that_is_not_granted_says_why() {
         (Server { shell: AtShell::SaysNothing, ..Server::with_sessions(1) }, Reason::SessionLimitReached),
         (Server { shell: AtShell::Refuses, ..Server::with_sessions(1) }, Reason::SshCommandRefused),
         (Server { terminals: false, ..Server::with_sessions(1) }, Reason::SshTerminalRefused),
+        (Server { shell: AtShell::IsFull, ..Server::with_sessions(1) }, Reason::SessionLimitReached),
     ] {
-        let mut shell = connected(server).await.shell(&TERMINAL).await.unwrap();
-        assert_eq!(printed(&mut shell, "> ").await.unwrap_err().reason, reason);
+        let is_full = matches!(server.shell, AtShell::IsFull);
+        let connection = connected(server).await;
+        let mut shell = connection.shell(&TERMINAL).await.unwrap();
+        let failure = printed(&mut shell, "> ").await.unwrap_err();
+        assert_eq!(failure.reason, reason, "{failure}");
+        assert_eq!(
+            failure.message.contains("too many connections (\"5 users at most\")"),
+            is_full,
+            "{failure}"
+        );
     }
 }

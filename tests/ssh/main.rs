@@ -4,6 +4,7 @@
 
 mod algorithms;
 mod consoles;
+mod questions;
 mod sshd;
 
 use farrier::failure::Failure;

@@ -137,3 +137,32 @@ fn in_baseline(view: &View, end: &End, run: &str) -> Option<Verdict> {
         n => Verdict::no(Reason::Planned, format!("run {run} would install {n} components")),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(old: &[Condition], old_algorithms: Option<&[&str]>) -> Vec<Condition> {
+        let names = old_algorithms.map(|names| names.iter().map(|&name| name.to_owned()).collect());
+        let view = View { host_key_accepted: true, old_algorithms: names, ..View::default() };
+        node_conditions(old, &view, &End::Inventoried, "r1", None, &condition::now())
+    }
+
+    fn legacy(conditions: &[Condition]) -> Option<(&str, &str, &str)> {
+        let found = conditions.iter().find(|condition| condition.type_ == "LegacyAlgorithms")?;
+        Some((&found.status, &found.reason, &found.message))
+    }
+
+    /// Otherwise nobody would know that a connection can be read by others, or that it cannot any more.
+    #[test]
+    fn old_algorithms_are_a_condition_as_long_as_they_are_allowed() {
+        let used = after(&[], Some(&["cipher 3des-cbc", "MAC hmac-sha1"]));
+        let (status, reason, message) = legacy(&used).unwrap();
+        assert_eq!((status, reason), ("True", "LegacyAlgorithmsInUse"));
+        assert!(message.contains("(cipher 3des-cbc, MAC hmac-sha1)"), "{message}");
+        let unused = after(&used, Some(&[]));
+        let words = "the machine has current algorithms; remove spec.ssh.legacyAlgorithms";
+        assert_eq!(legacy(&unused), Some(("False", "LegacyAlgorithmsUnused", words)));
+        assert_eq!(legacy(&after(&used, None)), None);
+    }
+}

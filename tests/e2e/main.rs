@@ -46,6 +46,7 @@ mod ports;
 mod reboot;
 mod replicas;
 mod repositories;
+mod sequence;
 mod steering;
 mod versions;
 mod waits;

@@ -39,11 +39,16 @@ pub fn decide(observed: &Observed) -> Decision {
     if let Some(stop) = Stop::of(observed) {
         return stop::decide(observed, &fleet, &stop);
     }
-    if let Some(stop) = Stop::of_order(observed, &fleet) {
-        return stop::decide(observed, &fleet, &stop);
+    let circular = Stop::of_order(observed, &fleet);
+    if let Some(stop) = circular.as_ref().filter(|_| observed.arrivals.confirmed) {
+        return stop::decide(observed, &fleet, stop);
     }
     let decision =
         if observed.run.targets_recorded { advance(observed, &fleet) } else { select(observed, &fleet) };
+    // The user may have corrected the order, which a cache does not show yet.
+    if circular.is_some() {
+        return unconfirmed(observed, &fleet, decision.waiting);
+    }
     if is_baseline_unconfirmed(observed) {
         if decision.status.end().is_some() {
             return unconfirmed(observed, &fleet, decision.waiting);

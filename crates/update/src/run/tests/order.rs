@@ -188,6 +188,10 @@ fn a_cycle_is_refused_and_drawn_before_anything_starts() {
     for desired in [Desired::Run, Desired::Plan] {
         let decision = decide(&wide(desired, [by("c"), by("a"), by("b"), free()]));
         assert_eq!((effects(&decision).as_str(), end(&decision)), ("", Some((false, Reason::OrderCycle))));
+        let mut cached = wide(desired, [by("c"), by("a"), by("b"), free()]);
+        cached.arrivals.confirmed = false;
+        let cached = decide(&cached);
+        assert!(cached.confirm && cached.status.starting.is_empty(), "the order may have been corrected");
         assert!(
             decision.status.stalled.message.contains("in a circle: a → b → c → a; correct"),
             "{decision:?}"

@@ -1,8 +1,12 @@
 //! Generated documents agree with the code.
 
+use farrier::convert::machine_kind;
 use farrier::metrics::catalogue::ALL;
 use farrier::publish::Action;
+use farrier_network::MachineType;
 use farrier_update::Reason;
+use farrier_update::run::{BY_TYPE, IfUnreachable};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -78,4 +82,39 @@ fn every_event_is_documented() {
         writeln!(text, "| {name} | {about} | {reasons} | {when} |").unwrap();
     }
     document("events.md", &text);
+}
+
+/// A user who plans a night's work by a table that is not true restarts devices in the wrong order.
+#[test]
+fn the_order_of_types_is_documented() {
+    let pairs = |first: &str, then: &str, what: &str| {
+        let types = |list: &str| list.split(", ").map(str::to_owned).collect::<Vec<_>>();
+        let then = types(then);
+        let pair =
+            |first: String| then.iter().map(move |then| (first.clone(), then.clone())).collect::<Vec<_>>();
+        let pairs = types(first).into_iter().flat_map(pair);
+        pairs.map(|(first, then)| (first, then, what.to_owned())).collect::<Vec<_>>()
+    };
+    let text = include_str!("../docs/order.md");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let rows = rows.map(|row| row.split(" | ").collect::<Vec<_>>());
+    let documented: BTreeSet<_> = rows
+        .filter(|row| !matches!(row[0], "first" | "---"))
+        .flat_map(|row| pairs(row[0], row[1], row[2]))
+        .collect();
+    let of = |kind| {
+        let types = MachineType::ALL.into_iter().filter(|type_| machine_kind(*type_) == kind);
+        types.map(|type_| type_.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let decided: BTreeSet<_> = BY_TYPE
+        .into_iter()
+        .flat_map(|edge| {
+            let what = match edge.if_unreachable {
+                IfUnreachable::Skip => "the others are skipped",
+                IfUnreachable::Proceed => "they are begun",
+            };
+            pairs(&of(edge.first), &of(edge.then), what)
+        })
+        .collect();
+    assert_eq!(documented, decided);
 }

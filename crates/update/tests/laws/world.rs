@@ -234,7 +234,7 @@ impl World {
             hold: facts.hold,
             claimed_by,
             unfit: None,
-            relations: self.relations(run, node),
+            relations: self.relations(run, node, self),
             calls_back: node.0.ends_with(['1', '4', '7']) || self.is_fetching(run, node),
             update,
         }
@@ -251,7 +251,9 @@ impl World {
         self.runs.keys().filter(|other| *other != run).find(claims).cloned()
     }
 
-    fn relations(&self, run: &RunName, node: &NodeName) -> Relations {
+    /// Returns how a node is related to others. The work of other runs is that of `now`, which is later than this
+    /// world if the specs are read from a cache that is behind.
+    fn relations(&self, run: &RunName, node: &NodeName, now: &Self) -> Relations {
         let exists = |node: &NodeName| self.nodes.get(node).is_some_and(|node| node.exists);
         let named: Vec<(&str, Vec<String>)> = self
             .ties
@@ -263,7 +265,7 @@ impl World {
         let group = groups.get(node.0.as_str()).copied();
         let others = groups.iter().filter(|(other, of)| Some(**of) == group && **other != node.0);
         let mut at_work = others.filter_map(|(other, _)| {
-            Some((NodeName::from(*other), self.claim(run, &NodeName::from(*other))?))
+            Some((NodeName::from(*other), now.claim(run, &NodeName::from(*other))?))
         });
         let (group, partner_at_work) = (group.map(NodeName::from), at_work.next());
         let tie = &self.ties[node];
@@ -312,7 +314,7 @@ impl World {
         for (node, facts) in &fresh.targets {
             let was = stale.targets.entry(node.clone()).or_insert_with(|| facts.clone());
             was.claimed_by.clone_from(&facts.claimed_by);
-            was.relations.partner_at_work.clone_from(&facts.relations.partner_at_work);
+            was.relations.partner_at_work = old.relations(name, node, self).partner_at_work;
             was.update = match (&facts.update, was.update.take()) {
                 (Some(now), Some(then)) => Some(UpdateFacts { intent: now.intent, ..then }),
                 (now, _) => now.clone(),

@@ -96,7 +96,7 @@ installers! {
     /// A firmware image that a BMC installs over Redfish.
     RedfishImage: Natural, plain, None, None, Listed;
     /// An HP-UX software depot.
-    SwinstallDepot: Natural, plain, None, None, No;
+    SwinstallDepot: Sd, swinstall, None, None, No;
     /// An ESXi bundle.
     Vib: Natural, plain, None, None, No;
     /// An image for a switch or chassis manager.
@@ -127,6 +127,11 @@ impl InstallerKind {
     /// Reports whether the machine itself lists the installed version as firmware.
     pub(crate) const fn is_firmware(self) -> bool {
         matches!(self.row().firmware, Firmware::Listed)
+    }
+
+    /// Reports whether such components are products of HP-UX's Software Distributor, which lists what is installed.
+    pub(crate) const fn is_depot(self) -> bool {
+        matches!(self, Self::SwinstallDepot)
     }
 
     /// Reports whether such components are kernel modules that are compiled on the machine.

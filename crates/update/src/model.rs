@@ -150,6 +150,7 @@ impl Component {
         let by_name = || match self.installer {
             kind if kind.packages().is_some() => Some(Detect::Package(self.name.clone())),
             kind if kind.compiles_modules() => Some(Detect::Module(self.name.clone())),
+            kind if kind.is_depot() => Some(Detect::Package(self.name.clone())),
             _ => None,
         };
         self.detect.clone().or_else(by_name)
@@ -174,6 +175,23 @@ impl Component {
         let default =
             || Some(self.name.as_str()).filter(|_| self.installer.is_firmware() && self.detect.is_none());
         self.firmware.as_deref().or_else(default)
+    }
+
+    /// Returns the bundle, product or fileset of a depot, as HP-UX lists it; `None` of other components, and if the
+    /// version is to be read in another way.
+    pub fn depot_entry(&self) -> Option<&str> {
+        match &self.detect {
+            _ if !self.installer.is_depot() || self.firmware.is_some() => None,
+            Some(Detect::Package(name)) => Some(name),
+            Some(_) => None,
+            None => Some(&self.name),
+        }
+    }
+
+    /// Returns the entry that has the installed version, in the inventory that a machine without an engine keeps
+    /// itself.
+    pub fn own_entry(&self) -> Option<&str> {
+        self.firmware_entry().or_else(|| self.depot_entry())
     }
 }
 

@@ -256,6 +256,9 @@ reasons! {
     /// The host is in its power-on self-test, in which firmware must not be changed. Farrier waits for its end. If
     /// that lasts, look at the console of the host: it may wait for a key.
     HostInPost: Transient,
+    /// The machine is running as a node of a cluster; the message names its packages. Farrier never halts a node:
+    /// its owner does (Serviceguard: `cmhaltnode -f`). Then start a new run.
+    ClusterNodeRunning: Permanent,
     /// The device posts its progress to Farrier.
     Posted: Informational,
     /// Farrier asks the device for its progress; the message says why it is not posted.

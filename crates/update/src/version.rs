@@ -4,6 +4,7 @@
 //! their numbers are compared as numbers. This module does not decide whether a component is installed;
 //! `plan` and `outcome` do.
 
+mod fields;
 mod natural;
 
 use std::cmp::Ordering;
@@ -15,6 +16,8 @@ pub enum Scheme {
     Deb,
     /// The rules of rpm.
     Rpm,
+    /// The rules of HP-UX's Software Distributor.
+    Sd,
     /// Compares numbers as numbers, and the rest as text.
     Natural,
 }
@@ -28,6 +31,7 @@ pub fn compare(scheme: Scheme, a: &str, b: &str) -> Ordering {
             (None, Some(_) | None) | (Some(_), None) => natural::compare(a, b),
         },
         Scheme::Rpm => rpm_version::rpm_evr_compare(a, b),
+        Scheme::Sd => fields::compare(a, b),
         Scheme::Natural => natural::compare(a, b),
     }
 }
@@ -59,7 +63,7 @@ pub fn compare_installed(scheme: Scheme, installed: &str, wanted: &str) -> Order
             let without_release = installed.split_once('-').map_or(installed, |(version, _)| version);
             compare(scheme, without_release, wanted)
         }
-        Scheme::Deb | Scheme::Rpm | Scheme::Natural => compare(scheme, installed, wanted),
+        Scheme::Deb | Scheme::Rpm | Scheme::Sd | Scheme::Natural => compare(scheme, installed, wanted),
     }
 }
 

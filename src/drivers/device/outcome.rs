@@ -15,7 +15,7 @@ const MAX_NAMED: usize = 12;
 /// Returns the entries by the components' names. A component whose entry the device does not have is absent.
 pub(super) fn entries(components: &[Component], inventory: &Inventory) -> BTreeMap<String, Entry> {
     let found = components.iter().filter_map(|component| {
-        let entry = inventory.entries.get(component.firmware_entry()?)?;
+        let entry = inventory.entries.get(component.own_entry()?)?;
         Some((component.name.clone(), entry.clone()))
     });
     found.collect()
@@ -24,6 +24,9 @@ pub(super) fn entries(components: &[Component], inventory: &Inventory) -> BTreeM
 /// Returns the installed versions by the components' names.
 pub(super) fn readings(components: &[Component], reading: &Reading) -> BTreeMap<String, Version> {
     let found = components.iter().filter_map(|component| {
+        if component.depot_entry().is_some() {
+            return Some((component.name.clone(), product(component, reading)?));
+        }
         let wanted = component.firmware_entry()?;
         let version = match reading.inventory.entries.get(wanted) {
             Some(entry) if !entry.version.is_empty() => Version::present(&entry.version),
@@ -33,6 +36,13 @@ pub(super) fn readings(components: &[Component], reading: &Reading) -> BTreeMap<
         Some((component.name.clone(), version))
     });
     found.collect()
+}
+
+/// Returns the version of a product that the machine installs into its own file systems. One that has no version is
+/// not installed, or not whole.
+fn product(component: &Component, reading: &Reading) -> Option<Version> {
+    let entry = reading.inventory.entries.get(component.depot_entry()?)?;
+    Some(if entry.version.is_empty() { Version::Absent } else { Version::present(&entry.version) })
 }
 
 fn no_such_entry(wanted: &str, reading: &Reading) -> String {

@@ -40,6 +40,8 @@ pub enum Obstacle {
     HostOff,
     /// The host is in its power-on self-test, which ends by itself.
     HostInPost,
+    /// The machine runs as a node of a cluster, which its owner halts first.
+    ClusterNode,
 }
 
 impl Obstacle {
@@ -50,6 +52,7 @@ impl Obstacle {
             Self::Locked => Reason::DeviceLocked,
             Self::HostOff => Reason::HostPoweredOff,
             Self::HostInPost => Reason::HostInPost,
+            Self::ClusterNode => Reason::ClusterNodeRunning,
         }
     }
 
@@ -57,7 +60,7 @@ impl Obstacle {
     pub const fn passes(self) -> bool {
         match self {
             Self::HostInPost => true,
-            Self::Managed | Self::Locked | Self::HostOff => false,
+            Self::Managed | Self::Locked | Self::HostOff | Self::ClusterNode => false,
         }
     }
 }

@@ -96,7 +96,7 @@ fn obstacle_of(view: View<'_>, item: &PlanItem, reading: &Inventory) -> Option<O
     let is_restartable = entry.part == Part::Host && item.component.reboot != RebootNeed::Never;
     let restarts = view.observed.scope == Scope::Install && view.observed.resets.host && is_restartable;
     reading.obstacles.iter().copied().min().filter(|obstacle| match obstacle {
-        Obstacle::Managed | Obstacle::Locked | Obstacle::HostInPost => true,
+        Obstacle::Managed | Obstacle::Locked | Obstacle::HostInPost | Obstacle::ClusterNode => true,
         // An image takes effect when somebody powers the host on, unless the run is to see to that.
         Obstacle::HostOff => restarts,
     })

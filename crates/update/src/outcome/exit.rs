@@ -145,6 +145,18 @@ pub(crate) fn msi(code: i32) -> ExitMeaning {
     }
 }
 
+/// HP-UX's swinstall with one target, and with `-x return_warning_exitcode=true`, without which a warning is 0
+/// (swinstall(1M), "Return Values").
+pub(crate) fn swinstall(code: i32) -> ExitMeaning {
+    match code {
+        0 | 2 => ExitMeaning::Done,
+        1 => ExitMeaning::Failed("swinstall ended with errors"),
+        126 => ExitMeaning::Failed("swinstall cannot be executed"),
+        127 => ExitMeaning::Failed("there is no swinstall"),
+        _ => ExitMeaning::Failed("failed"),
+    }
+}
+
 /// Returns the meaning of the result of a whole HP SUM run, on Windows and on Linux.
 ///
 /// This function is for users of SUM who want to compare results: a shell on Linux shows -1 as 255.
@@ -189,6 +201,7 @@ mod tests {
         assert_eq!(row(InstallerKind::Tar, &[0, 1, 6, 10, 77]), "dffff");
         assert_eq!(row(InstallerKind::Deb, &[0, 1, 2, 3, 100]), "dffff");
         assert_eq!(row(InstallerKind::Script, &[0, 1, 2, 3, 255, -1]), "dfffff");
+        assert_eq!(row(InstallerKind::SwinstallDepot, &[0, 1, 2, 3, 127, -1]), "dfdfff");
         assert_eq!(row(InstallerKind::Msi, &[0, 1602, 1603, 1618, 1638, 1641, 3010]), "dcffnrr");
     }
 

@@ -4,7 +4,7 @@ use super::{Scheme, compare, compare_installed};
 use proptest::prelude::*;
 use std::cmp::Ordering::{self, Equal, Greater, Less};
 
-const SCHEMES: [Scheme; 3] = [Scheme::Deb, Scheme::Rpm, Scheme::Natural];
+const SCHEMES: [Scheme; 4] = [Scheme::Deb, Scheme::Rpm, Scheme::Sd, Scheme::Natural];
 
 /// Checks each row in both directions.
 fn table(scheme: Scheme, rows: &[(&str, Ordering, &str)]) {
@@ -143,4 +143,24 @@ proptest! {
             }
         }
     }
+}
+
+/// Otherwise a patch bundle of March is taken for newer than one of September, or an update for a downgrade.
+#[test]
+fn revisions_of_hp_ux_compare_field_by_field() {
+    table(
+        Scheme::Sd,
+        &[
+            ("A.00.09.08zf", Less, "A.01.00.01p"),
+            ("A.01.02", Less, "A.01.10"),
+            ("B.11.23", Less, "B.11.31"),
+            ("B.11.31", Less, "B.11.31.0"),
+            ("B.11.31.1909", Less, "B.11.31.2403"),
+            ("B.11.31.2403", Less, "B.11.31.2403a"),
+            ("B.11.31.2403", Less, "C.01"),
+            ("1.010", Equal, " 1.10"),
+            ("1.99999999999999999999999999", Greater, "1.8"),
+            ("", Less, "A.01"),
+        ],
+    );
 }

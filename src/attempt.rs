@@ -18,7 +18,8 @@ pub use listen::ListenOptions;
 pub use logbook::Logbook;
 pub use marks::Marks;
 pub use offers::{
-    Fetch, Login, Offer, OfferedFile, Offers, Scheme, image_name, open_pulls, open_subscriptions,
+    Fetch, Login, Offer, OfferedFile, Offers, Place, Scheme, WaysBack, image_name, open_pulls,
+    open_subscriptions,
 };
 pub use view::{Firmware, Reboot, ReturnPath, StatusPath, Step, Survey, View};
 pub use waiting::{Waiting, ahead_at_arrival, now};

@@ -5,6 +5,7 @@
 
 pub mod console;
 pub mod device;
+mod diagnosis;
 pub mod engine;
 mod https;
 mod keys;

@@ -4,12 +4,14 @@
 //! way to Farrier, so the fetch is the test, and [`Fetch`] is its result.
 
 use super::{Marks, Waiting};
+use crate::callback::Refusals;
 use crate::failure::Failure;
 use farrier_update::PayloadRef;
 use farrier_update::device::{Action, ActionId, State, Verb};
 use farrier_update::plan::file_name;
 use futures::future::BoxFuture;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -72,6 +74,30 @@ pub struct OfferedFile<'a> {
     pub unpack: bool,
 }
 
+/// A port of Farrier's that a machine has to reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// What is spoken there.
+    pub scheme: Scheme,
+    /// The address or the name to connect to.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The authority of the server's certificate in PEM; empty without TLS.
+    pub authority: String,
+}
+
+/// What a machine has to reach of Farrier's, and what is known about connections from it.
+#[derive(Debug, Clone, Default)]
+pub struct WaysBack {
+    /// The ports.
+    pub places: Vec<Place>,
+    /// The addresses of the machine, from which it may connect.
+    pub own: Vec<IpAddr>,
+    /// The connections that were rejected.
+    pub refusals: Arc<Refusals>,
+}
+
 /// What is known of the fetch of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
@@ -120,6 +146,15 @@ pub trait Offers: Send + Sync {
     /// # Errors
     /// Why the run's ports are not open, with the next step.
     fn offer<'a>(&'a self, scheme: Scheme, file: OfferedFile<'a>) -> BoxFuture<'a, Result<Offer, Failure>>;
+
+    /// Waits until all ports are open that the table of ports lists for connections from this machine, for a machine
+    /// that tries them itself. Empty: there are none.
+    ///
+    /// # Errors
+    /// As [`Self::offer`].
+    fn ways_back(&self) -> BoxFuture<'_, Result<WaysBack, Failure>> {
+        Box::pin(std::future::ready(Ok(WaysBack::default())))
+    }
 
     /// Returns what is known of the fetch of an action's image; `None` if this process has not offered it.
     fn fetched(&self, action: ActionId) -> Option<Fetch>;

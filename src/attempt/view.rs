@@ -175,6 +175,11 @@ pub enum ReturnPath {
     },
     /// The machine is about to fetch an image, and has not connected yet.
     Expected,
+    /// The machine has tried all ports that it may need, and reaches them.
+    Tried {
+        /// Address and port of each.
+        places: Vec<String>,
+    },
     /// The machine has connected to fetch an image.
     Fetched {
         /// Source address of the connection.

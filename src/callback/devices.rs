@@ -4,6 +4,8 @@
 //! in constant time and the name byte by byte after percent-decoding; no part of a path is looked up in a file
 //! system, so path traversal is impossible. What follows the name of a folder is looked up in its index.
 //!
+//! `GET /farrier-preflight` gets that word, for machines that try the way before they depend on it.
+//!
 //! `POST /<run token>/<offer token>/status` is an event of a machine that was asked to post some. It is answered with
 //! 204, and nothing of it is read: that it came is all that counts.
 //!
@@ -40,6 +42,7 @@ use super::state::ServerState;
 use super::transfer::{CountedBody, Transfer};
 use crate::engine_api::http;
 use crate::payload::{self, Begin, Body, plain};
+use farrier_protocol::PREFLIGHT;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
@@ -103,6 +106,9 @@ pub(super) async fn serve(
 impl DeviceConnection<'_> {
     async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
         self.asked.store(true, Ordering::Relaxed);
+        if request.uri().path().strip_prefix('/') == Some(PREFLIGHT) {
+            return plain(StatusCode::OK, PREFLIGHT);
+        }
         let wanted = match self.wanted(request) {
             Ok(wanted) => wanted,
             Err((status, words)) => return self.reject(status, words),

@@ -17,9 +17,10 @@ pub use walk::DeviceDriver;
 
 use crate::attempt::Job;
 use crate::attempt::logbook::Intended;
-use crate::attempt::{Offer, Scheme, Survey, Tools};
+use crate::attempt::{Offer, Place, Scheme, Survey, Tools};
 use crate::failure::Failure;
 use crate::ssh::connect::Milestone;
+use farrier_protocol::Dial;
 use farrier_update::device::{
     Action, ActionId, Answer, Intent, Inventory, Limits, Method, Obstacle, Preparation, Progress, Ticket,
 };
@@ -71,6 +72,18 @@ pub trait Device: Send + Sync + Sized {
 
     /// Returns what is to be done on the device before it is told to fetch this. Changes nothing there.
     fn prepare(&mut self, _offer: &Offer) -> impl Future<Output = Result<Vec<Preparation>, Trouble>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// Reports whether such devices try the ways back to Farrier themselves, and need all that the table of ports
+    /// lists, in an inventory too.
+    fn tries_ways_back(&self) -> bool {
+        false
+    }
+
+    /// Tries to reach these ports from the device, and takes note of what it can fetch by. Returns one result for each,
+    /// in the same order; none if the device has nothing to try it with.
+    fn reach(&mut self, _places: &[Place]) -> impl Future<Output = Result<Vec<Dial>, Trouble>> + Send {
         std::future::ready(Ok(Vec::new()))
     }
 

@@ -16,7 +16,6 @@
 
 mod await_listener;
 mod connect;
-mod diagnosis;
 mod foreign;
 mod host;
 mod limits;

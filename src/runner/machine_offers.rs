@@ -2,6 +2,7 @@
 
 mod place;
 mod resume;
+mod ways;
 
 use super::Context;
 use super::callback::{Target, awaited_ports, listener_wait, own_port, set_by_user};
@@ -9,7 +10,7 @@ use super::listeners::OpenListener;
 use super::offers::{NewFetch, source_towards, without_zone};
 use crate::api::update_run::{Exposure, UpdateRun};
 use crate::api::{ManagedNode, NodeUpdate, condition};
-use crate::attempt::{Fetch, Login, Offer, OfferedFile, Offers, Scheme, Waiting};
+use crate::attempt::{Fetch, Login, Offer, OfferedFile, Offers, Scheme, Waiting, WaysBack};
 use crate::callback::{ACCOUNT, OpenOffer, POSTS, RunIdentity};
 use crate::exposure::named_port;
 use crate::failure::Failure;
@@ -42,6 +43,16 @@ pub(super) struct MachineOffers {
     place: Mutex<Option<(Scheme, Target, Arc<RunIdentity>)>>,
 }
 
+/// Where a machine can reach this runner.
+struct Opening {
+    node: Arc<ManagedNode>,
+    run: Arc<UpdateRun>,
+    listener: OpenListener,
+    /// The addresses of the machine.
+    own: Vec<IpAddr>,
+    target: Target,
+}
+
 impl MachineOffers {
     pub(super) fn new(context: Arc<Context>, update: &NodeUpdate) -> Self {
         let session = update.uid().unwrap_or_default();
@@ -68,8 +79,8 @@ impl MachineOffers {
         })
     }
 
-    /// Makes the offer if the machine can reach this runner now.
-    async fn try_offer(&self, scheme: Scheme, file: OfferedFile<'_>) -> Result<Offer, Failure> {
+    /// Returns where the machine can reach this runner now by this protocol.
+    async fn opening(&self, scheme: Scheme) -> Result<Opening, Failure> {
         let node = self.node()?;
         let run =
             self.context.cached_run(&self.update).ok_or_else(|| self.not_open(None, "the run is gone"))?;
@@ -103,6 +114,12 @@ impl MachineOffers {
         if scheme == Scheme::Https && !listener.names.borrow().contains(&without_zone(&target.host)) {
             return Err(self.not_open(Some(&run), "the server's certificate does not name its address yet"));
         }
+        Ok(Opening { node, run, listener, own, target })
+    }
+
+    /// Makes the offer if the machine can reach this runner now.
+    async fn try_offer(&self, scheme: Scheme, file: OfferedFile<'_>) -> Result<Offer, Failure> {
+        let Opening { node, run, listener, own, target } = self.opening(scheme).await?;
         let made = self.made(&listener.identity, scheme, &target, file);
         let is_alone = self.context.membership.live().len() <= 1;
         let is_direct = run.spec.callback.exposure == Exposure::HostPort
@@ -188,12 +205,16 @@ impl MachineOffers {
         )
     }
 
-    async fn offer_in_time(&self, scheme: Scheme, file: OfferedFile<'_>) -> Result<Offer, Failure> {
+    /// Repeats an attempt until the ports of the run are open, or the time is over.
+    async fn in_time<T, F: Future<Output = Result<T, Failure>>>(
+        &self,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, Failure> {
         let deadline = Instant::now() + self.limit();
         let mut settled = false;
         loop {
-            let failure = match self.try_offer(scheme, file).await {
-                Ok(offer) if settled || self.is_immediate() => return Ok(offer),
+            let failure = match attempt().await {
+                Ok(made) if settled || self.is_immediate() => return Ok(made),
                 Ok(_) => {
                     settled = true;
                     // sleep: nobody reports when a NetworkPolicy is in effect.
@@ -260,7 +281,11 @@ impl Offers for MachineOffers {
     }
 
     fn offer<'a>(&'a self, scheme: Scheme, file: OfferedFile<'a>) -> BoxFuture<'a, Result<Offer, Failure>> {
-        Box::pin(self.offer_in_time(scheme, file))
+        Box::pin(self.in_time(move || self.try_offer(scheme, file)))
+    }
+
+    fn ways_back(&self) -> BoxFuture<'_, Result<WaysBack, Failure>> {
+        Box::pin(self.in_time(|| self.try_ways()))
     }
 
     fn fetched(&self, action: ActionId) -> Option<Fetch> {

@@ -112,6 +112,7 @@ fn channel(view: &View) -> Option<Channel> {
         | ReturnPath::Untried
         | ReturnPath::Expected
         | ReturnPath::Fetched { .. }
+        | ReturnPath::Tried { .. }
         | ReturnPath::Unseen { .. } => None,
     }
 }

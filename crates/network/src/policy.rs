@@ -8,7 +8,7 @@
 
 use crate::cidr;
 use crate::ledger::Pair;
-use crate::table::{Actual, ListenPorts, Need, PortOf, needs};
+use crate::table::{Actual, ListenPorts, Need, PortOf, calls_back_always, needs};
 use crate::words::{Channel, Direction, FileService, MachineType, Phase, Scheme, Transport};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -103,7 +103,8 @@ pub struct Port {
 /// Addresses that need the same ports share a rule; no rule has more than `at_most` CIDRs (at least
 /// one). Ports in parentheses (`Need::optional`) are not opened towards machines. Nothing is open for
 /// machines that wait or have ended. The return path of a machine with an engine is open only in phases
-/// that need it; that of any other machine only while it fetches an image, and only the port for that.
+/// that need it; that of any other machine only while it fetches an image, and only the port for that, unless the machine needs its
+/// return path in every phase ([`calls_back_always`]).
 pub fn rules(input: &Input, at_most: usize) -> Vec<Rule> {
     let mut open: BTreeMap<(PolicyType, BTreeSet<Port>), BTreeSet<IpAddr>> = BTreeMap::new();
     let mut return_port = false;
@@ -171,7 +172,8 @@ fn ports_of(machine: &Machine, input: &Input) -> Vec<(PolicyType, BTreeSet<Port>
 fn is_open(machine: &Machine, need: &Need) -> bool {
     match need.direction {
         Direction::FromTarget if !machine.kind.carries_engine() => {
-            machine.fetches.is_some_and(|scheme| need.port == PortOf::of(scheme))
+            let is_for = |scheme| need.port == PortOf::of(scheme) || calls_back_always(machine.kind);
+            machine.fetches.is_some_and(is_for)
         }
         Direction::FromTarget | Direction::ToTarget => !need.optional,
     }

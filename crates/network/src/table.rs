@@ -17,7 +17,8 @@ mod rows;
 
 pub use listen::{LISTEN_PORT, ListenPorts};
 pub use needs::{
-    API_PORT, Actual, Need, PortOf, Resolved, Unlisted, fetch_schemes, needs, seed_needs, service_need,
+    API_PORT, Actual, Need, PortOf, Resolved, Unlisted, calls_back_always, fetch_schemes, needs, seed_needs,
+    service_need,
 };
 pub use rows::{Conflicts, Coverage, NodeKind, PhaseOf, Row, RowDirection, RowNumber, Statement};
 

@@ -7,6 +7,7 @@ mod posts;
 mod prepare;
 mod pull;
 mod show;
+mod ways_back;
 
 use super::{Device, Reading, Report, Way, outcome};
 use crate::attempt::logbook::{Entry, Halt, apply};
@@ -93,6 +94,8 @@ struct Walk<'a, D: Device> {
     was_not_prepared: bool,
     /// Pulls of earlier attempts that are watched again.
     resumed: BTreeSet<ActionId>,
+    /// Whether the ways back need not be tried any more in this attempt.
+    has_ways_back: bool,
     /// Before this time the device does not want to be asked.
     not_before: Option<Millis>,
     posts: Posts,
@@ -128,6 +131,7 @@ impl<'a, D: Device> Walk<'a, D> {
             is_preparing: false,
             was_not_prepared: false,
             resumed: BTreeSet::new(),
+            has_ways_back: false,
             not_before: None,
             posts,
             ended_sessions: 0,
@@ -145,6 +149,9 @@ impl<'a, D: Device> Walk<'a, D> {
             let done = match next {
                 Next::Read => {
                     self.read().await;
+                    if let Err(failure) = self.try_ways_back().await {
+                        return self.shut(failure).await;
+                    }
                     Ok(())
                 }
                 Next::Plan => {

@@ -71,6 +71,7 @@ impl<H: Host> Session<'_, H> {
                 | ReturnPath::Expected
                 | ReturnPath::Fetched { .. }
                 | ReturnPath::Unseen { .. }
+                | ReturnPath::Tried { .. }
                 | ReturnPath::Blocked { .. } => return,
             };
             // With a target, the engine is told and either connects or fails; the deadline no longer matters.

@@ -6,11 +6,11 @@
 //!             └───────────────► SSH session, and reported ◄────────────────────────────────┘
 //! ```
 
-use super::diagnosis::{self, FailedDials};
 use super::preflight::is_connected;
 use super::{Host, Probe, Session, limits};
 use crate::attempt::{CallbackOptions, CallbackTarget, ReturnPath, Waiting};
 use crate::callback::{Registration, RunIdentity, Stream};
+use crate::drivers::diagnosis::{self, FailedDials};
 use crate::failure::Failure;
 use farrier_protocol::{CallbackConfig, Dial};
 use farrier_update::Reason;
@@ -280,6 +280,7 @@ impl<H: Host> Session<'_, H> {
             | ReturnPath::Dialled { .. }
             | ReturnPath::DialLost
             | ReturnPath::Expected
+            | ReturnPath::Tried { .. }
             | ReturnPath::Fetched { .. }
             | ReturnPath::Unseen { .. } => None,
         }

@@ -211,6 +211,10 @@ fn return_path(view: &View, phase: &Phase) -> Option<Verdict> {
             let how = format!("the machine connected from {from} to fetch its image");
             Some(Verdict::yes(Reason::CallbackReachable, how))
         }
+        ReturnPath::Tried { places } => {
+            let how = format!("the machine reaches {}", places.join(" and "));
+            Some(Verdict::yes(Reason::CallbackReachable, how))
+        }
         ReturnPath::Unseen { failure } => Some(Verdict::no(failure.reason, failure.message.clone())),
         ReturnPath::Blocked { failure, fallback: true } => Some(Verdict::no(
             failure.reason,

@@ -1,7 +1,7 @@
 //! Exactly the needed ports are open, for the machines that need them, while they need them.
 
 use super::*;
-use crate::table::service_need;
+use crate::table::{calls_back_always, service_need};
 use proptest::prelude::*;
 
 const PAIR: Pair = Pair { http: 63003, https: 63004 };
@@ -219,6 +219,7 @@ proptest! {
                 let is_back = need.direction == Direction::FromTarget;
                 let is_needed = match machine.fetches {
                     _ if !is_back || machine.kind.carries_engine() => !need.optional,
+                    Some(_) if calls_back_always(machine.kind) => true,
                     Some(Scheme::Http) => need.port == PortOf::Http,
                     Some(Scheme::Https) => need.port == PortOf::Https,
                     None | Some(Scheme::Sftp | Scheme::Scp | Scheme::Ftp) => false,

@@ -207,6 +207,13 @@ pub fn service_need(service: FileService, machine: MachineType, phase: Phase) ->
     })
 }
 
+/// Reports whether a machine of this type without an engine connects to Farrier in every phase, by the table, and not
+/// only to fetch an image in deployment.
+pub fn calls_back_always(machine: MachineType) -> bool {
+    let is_back = |need: &Need| need.direction == Direction::FromTarget;
+    !machine.carries_engine() && needs(machine, Channel::Session, Phase::Inventory).iter().any(is_back)
+}
+
 /// Returns the protocols by which a machine of this type may fetch its image, the better one first:
 /// those whose port is among its [`needs`], and those whose port a run may name ([`service_need`]). Empty
 /// for machines with an engine, which fetches payloads itself.

@@ -24,6 +24,7 @@ impl<D: Device> Walk<'_, D> {
         let clean = outcome::clean(&self.job.node, &conclusion.leftovers);
         self.desk.view.send_modify(|v| {
             v.applied = v.plan.is_some() && self.job.goal == Goal::Update;
+            v.fetches_by = None;
             v.results.clone_from(&results);
             v.leases = u32::try_from(conclusion.leftovers.len()).unwrap_or(u32::MAX);
             v.leftovers = conclusion.leftovers.iter().map(outcome::in_words).collect();

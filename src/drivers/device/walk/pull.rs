@@ -51,7 +51,9 @@ impl<D: Device> Walk<'_, D> {
         let open = open_pulls(&self.actions);
         let kept: Vec<ActionId> = open.iter().copied().chain(open_subscriptions(&self.actions)).collect();
         self.desk.offers.keep(&kept);
-        if open.is_empty() && (!self.is_preparing || *self.desk.stop.borrow()) {
+        // A machine that needs its ways back in both phases keeps them to the end.
+        let is_kept = self.is_preparing || self.has_ways_back;
+        if open.is_empty() && (!is_kept || *self.desk.stop.borrow()) {
             self.desk.view.send_if_modified(|v| v.fetches_by.take().is_some());
         }
     }

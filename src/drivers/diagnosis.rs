@@ -1,4 +1,4 @@
-//! Describes what blocks an engine's connection: the obstacle, and the next step.
+//! Describes what blocks a machine's connection to the callback server: the obstacle, and the next step.
 
 use crate::failure::Failure;
 use farrier_protocol::{Dial, DialOutcome};

@@ -7,6 +7,7 @@ pub mod console;
 pub mod device;
 mod diagnosis;
 pub mod engine;
+pub mod hpux;
 mod https;
 mod keys;
 pub mod linux;
@@ -27,7 +28,7 @@ use std::sync::{Arc, LazyLock};
 
 /// The classes of this version, the preferred one of a type first.
 static CLASSES: LazyLock<Vec<&'static dyn Class>> =
-    LazyLock::new(|| vec![&linux::Linux, &redfish::Redfish, &*CONSOLE]);
+    LazyLock::new(|| vec![&linux::Linux, &redfish::Redfish, &*CONSOLE, &hpux::HpUx]);
 
 /// Devices with a command line, with the products that are compiled in.
 static CONSOLE: LazyLock<console::Console> =

@@ -7,12 +7,14 @@
 
 mod bmc;
 mod console;
+mod hpux;
 mod pull;
 mod services;
 
 use bmc::Bmcs;
 use console::Consoles;
 use farrier::conformance::{self, Bench, Report};
+use hpux::Machines;
 use std::time::Instant;
 
 async fn tried(bench: &dyn Bench) -> Report {
@@ -77,4 +79,18 @@ async fn redfish_passes_the_kit_on_a_minimal_device_that_fetches() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn console_passes_the_kit_on_fabric_os() {
     passes(Consoles::new(console::FOS), &["work vanishes", "failure that is none"]).await;
+}
+
+/// As above, with HP-UX machines, which fetch a depot and install it by `swinstall`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hpux_passes_the_kit_with_curl() {
+    let skipped = ["work vanishes", "failure that is none", "answer lost"];
+    passes(Machines::with(&["curl", "openssl"]), &skipped).await;
+}
+
+/// HP-UX machines that have nothing to fetch with would not be updated; they get the depot through the session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hpux_is_updated_without_programs() {
+    let report = conformance::run_only(&Machines::with(&[]), "update").await;
+    assert!(report.is_passed(), "{report}");
 }

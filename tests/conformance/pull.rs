@@ -1,6 +1,6 @@
 //! The server from which doubles fetch their images, a few lines long: HTTP, and HTTPS with an authority of its own.
 
-use farrier::attempt::{Fetch, Offer, OfferedFile, Offers, Scheme, Waiting};
+use farrier::attempt::{Fetch, Offer, OfferedFile, Offers, Place, Scheme, Waiting, WaysBack};
 use farrier::failure::Failure;
 use farrier_update::Reason;
 use farrier_update::device::ActionId;
@@ -98,6 +98,9 @@ impl Server {
     }
 
     fn found(&self, path: &str) -> Option<Vec<u8>> {
+        if path == "/farrier-preflight" {
+            return Some(b"farrier-preflight".to_vec());
+        }
         let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
         let offer = offered.values_mut().find(|offer| offer.path == path)?;
         let body = std::fs::read(&offer.file).unwrap();
@@ -149,6 +152,18 @@ impl Offers for Pulls {
             };
             Ok(Offer { url, scheme, authority: self.server.authority.clone(), login: None })
         })
+    }
+
+    fn ways_back(&self) -> BoxFuture<'_, Result<WaysBack, Failure>> {
+        let place = |scheme, at: SocketAddr, authority: &str| {
+            let (host, port) = (at.ip().to_string(), at.port());
+            Place { scheme, host, port, authority: authority.to_owned() }
+        };
+        let places = vec![
+            place(Scheme::Https, self.server.https, &self.server.authority),
+            place(Scheme::Http, self.server.http, ""),
+        ];
+        Box::pin(std::future::ready(Ok(WaysBack { places, ..WaysBack::default() })))
     }
 
     fn fetched(&self, action: ActionId) -> Option<Fetch> {

@@ -132,6 +132,7 @@ impl Subject for Linuxed<'_> {
         let node = Node {
             name: self.machine.name.clone(),
             type_: MachineType::Linux,
+            product: None,
             addresses: vec![self.machine.v4.clone().expect("an address")],
             families: vec![Family::V4],
             ssh: SshSettings {

@@ -31,6 +31,7 @@ mod field;
 mod firmware;
 mod happy;
 mod harness;
+mod hpux;
 mod limits;
 mod listen;
 mod logged;

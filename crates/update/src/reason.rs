@@ -4,6 +4,7 @@
 //! reason has a class, which determines whether another attempt is made. No code parses text to find a
 //! reason.
 
+mod arrival;
 #[macro_use]
 mod declare;
 mod engine;
@@ -574,20 +575,6 @@ impl Reason {
             Class::Transient | Class::UnreachableTransient => true,
             Class::Informational | Class::Permanent | Class::UnreachablePermanent => false,
         }
-    }
-
-    /// Reports whether the reason means that an object is missing or incomplete, but may still be created or
-    /// completed. A run waits for such objects until its arrival deadline.
-    pub const fn may_arrive(self) -> bool {
-        matches!(
-            self,
-            Self::SecretNotFound
-                | Self::SecretIncomplete
-                | Self::NodeNotFound
-                | Self::ManagerNotFound
-                | Self::BaselineNotFound
-                | Self::NoNodesSelected
-        )
     }
 
     /// Reports whether the reason means that the machine was not reached at all.

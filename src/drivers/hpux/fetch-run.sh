@@ -1,0 +1,57 @@
+# shellcheck shell=sh
+# Farrier fetches a depot. WORK: this directory. TOOL: what fetches. SIZE: bytes of the depot. DIGEST: its SHA-256, in
+# hexadecimal digits. DIGESTER: what computes it, or empty.
+
+trap '' HUP
+PATH=/usr/sbin:/usr/bin:/usr/lbin:/usr/contrib/bin:/opt/perl/bin:/usr/local/bin:/sbin:/bin:$PATH
+LC_ALL=C
+export PATH LC_ALL
+umask 077
+echo $$ >"$WORK/pid"
+part=${WORK%/*}/depot.part
+
+fetch() {
+  rm -f "$part"
+  case $TOOL in
+    curl) curl -s -S -f --connect-timeout 30 -K "$WORK/request" -o "$part" ;;
+    wget)
+      if [ -s "$WORK/authority" ] && [ -n "$(cat "$WORK/authority")" ]; then
+        wget -nv -t 1 -T 60 --ca-certificate="$WORK/authority" -O "$part" -i "$WORK/request"
+      else
+        wget -nv -t 1 -T 60 -O "$part" -i "$WORK/request"
+      fi
+      ;;
+    perl) perl "$WORK/fetch.pl" fetch "$WORK/request" "$part" ;;
+  esac
+}
+checked() {
+  case $DIGESTER in
+    openssl) openssl dgst -sha256 "$part" | sed 's/^.*= *//' ;;
+    perl) perl -MDigest::SHA -e 'print Digest::SHA->new(256)->addfile($ARGV[0], "b")->hexdigest' "$part" ;;
+    *) echo "$DIGEST" ;;
+  esac
+}
+# done_with CODE: writes how it ended.
+done_with() {
+  echo "$1" >"$WORK/status.part" && mv "$WORK/status.part" "$WORK/status"
+  exit
+}
+
+try=1
+until fetch; do
+  [ $try -lt 3 ] || done_with 1
+  try=$((try + 1))
+  # sleep: a server that is busy, or restarts, is asked again.
+  sleep 5
+done
+length=$(wc -c <"$part" | tr -d ' ')
+if [ "$length" != "$SIZE" ]; then
+  echo "it has $length bytes in place of $SIZE"
+  done_with 2
+fi
+if [ "$(checked)" != "$DIGEST" ]; then
+  echo "its digest is another one"
+  done_with 3
+fi
+mv "$part" "${part%.part}" || done_with 4
+done_with 0

@@ -1,0 +1,47 @@
+# shellcheck shell=sh
+# Tries ports of Farrier's from this machine. TOOL: what tries. SECONDS_EACH: for one port. WORD: path of the test, and
+# what the server answers. PERL: program for perl. AUTHORITY: certificate of our server, in PEM. DIRECTORY: for files,
+# removed again. Arguments: SCHEME HOST PORT, for each.
+#
+# Prints for each: reach INDEX WORDS…
+
+mkdir "$DIRECTORY" 2>/dev/null
+trap 'rm -rf "$DIRECTORY"' EXIT
+trap 'exit 1' HUP INT TERM PIPE
+printf '%s\n' "$AUTHORITY" >"$DIRECTORY/authority"
+
+# in_url HOST: an address of IPv6 has brackets there.
+in_url() { case $1 in *:*) echo "[$1]" ;; *) echo "$1" ;; esac; }
+
+attempt() {
+  url=$1://$(in_url "$2"):$3/$WORD
+  case $TOOL in
+    curl)
+      answer=$(curl -s -S -g -m "$SECONDS_EACH" --cacert "$DIRECTORY/authority" "$url" 2>&1)
+      echo "curl $? $answer"
+      ;;
+    wget)
+      answer=$(wget -q -t 1 -T "$SECONDS_EACH" --ca-certificate="$DIRECTORY/authority" -O - "$url" 2>"$DIRECTORY/words-$1")
+      code=$?
+      [ $code = 0 ] || answer=$(wget -nv -t 1 -T "$SECONDS_EACH" --ca-certificate="$DIRECTORY/authority" -O /dev/null "$url" 2>&1)
+      echo "wget $code $answer"
+      ;;
+    perl)
+      if [ "$1" = http ]; then
+        answer=$(perl -e "$PERL" try "$2" "$3" "$SECONDS_EACH" "GET /$WORD HTTP/1.0" "$WORD" 2>&1)
+      else
+        # The alert for what is not TLS is the answer.
+        answer=$(perl -e "$PERL" try "$2" "$3" "$SECONDS_EACH" "$WORD" "" 2>&1)
+      fi
+      echo "perl 0 $answer"
+      ;;
+  esac
+}
+
+index=0
+while [ $# -ge 3 ]; do
+  # shellcheck disable=SC2046 # all on one line
+  echo reach "$index" $(attempt "$1" "$2" "$3")
+  index=$((index + 1))
+  shift 3
+done

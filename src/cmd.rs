@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod conformance;
+pub mod console;
 pub mod crd;
 pub mod logs;
 pub mod operator;

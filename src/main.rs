@@ -22,6 +22,7 @@ enum Command {
     Ports(Box<cmd::ports::Args>),
     Logs(cmd::logs::Args),
     Conformance(cmd::conformance::Args),
+    Console(cmd::console::Args),
     Uninstall(cmd::uninstall::Args),
 }
 
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Ports(args) => said(block_on(cmd::ports::run(&args))),
         Command::Logs(args) => said(block_on(cmd::logs::run(&args))),
         Command::Conformance(args) => said(block_on(cmd::conformance::run(&args))),
+        Command::Console(args) => said(cmd::console::run(&args)),
         Command::Operator(args) => logged(block_on(cmd::operator::run(*args))),
         Command::Uninstall(args) => logged(block_on(cmd::uninstall::run(&args))),
     }

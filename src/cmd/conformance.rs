@@ -3,13 +3,12 @@
 //! Reads the machine, its Secret and the baseline as the runner does, and writes nothing to the cluster. Without
 //! `--apply` nothing on the machine is changed.
 
-use super::{cluster, operator};
+use super::{cluster, console, operator};
 use crate::api::{Baseline, ManagedNode, NodeUpdate};
 use crate::attempt::{Goal, Job, LogOptions, Tools};
 use crate::callback::Registry;
 use crate::conformance::{Extent, Probe, Verdict, probe};
 use crate::convert;
-use crate::drivers::Register;
 use crate::engines::{Engines, hex};
 use crate::inputs::Inputs;
 use crate::metrics::Metrics;
@@ -63,6 +62,9 @@ pub struct Args {
     /// Directory with the engines. Default: engines beside this executable.
     #[arg(long, env = "FARRIER_ENGINES")]
     engines: Option<PathBuf>,
+
+    #[command(flatten)]
+    console: console::Options,
 }
 
 /// Runs the command.
@@ -81,7 +83,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         None => None,
     };
     cluster.is_idle(&node).await?;
-    let register = Register::default();
+    let register = args.console.register()?;
     let inputs = Inputs { client: &cluster.client, register: &register };
     let driver = inputs.driver(&node, &cluster.namespace).await?;
     let engines = if driver.abilities.takes_engine {

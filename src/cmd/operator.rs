@@ -6,7 +6,7 @@ mod instruments;
 mod machine_logs;
 mod replica;
 
-use super::cluster;
+use super::{cluster, console};
 use crate::attempt::Tools;
 use crate::caches::{Caches, Change, Watches};
 use crate::callback::Registry;
@@ -57,6 +57,9 @@ pub struct Args {
     #[arg(long, env = "FARRIER_PAYLOAD_DIR")]
     payload_dir: Option<PathBuf>,
 
+    #[command(flatten)]
+    console: console::Options,
+
     /// Directory for fetched payloads. Default: farrier/payloads under the cache directory of the user,
     /// or under /var/cache.
     #[arg(long, env = "FARRIER_CACHE_DIR")]
@@ -96,9 +99,11 @@ pub struct Args {
 /// Runs the operator until it receives a signal to stop.
 ///
 /// # Errors
-/// When the cluster cannot be reached, the CRDs are missing or of an earlier version, or there are no engines.
+/// When the cluster cannot be reached, the CRDs are missing or of an earlier version, there are no engines, or a product
+/// file of the user has findings.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    Box::pin(run_with(args, Register::default())).await
+    let register = args.console.register()?;
+    Box::pin(run_with(args, register)).await
 }
 
 /// As [`run`], for these classes of machines.

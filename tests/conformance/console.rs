@@ -10,7 +10,7 @@ use farrier::engines::Engines;
 use farrier::metrics::Metrics;
 use farrier::payload::Store;
 use farrier::ssh::{Algorithms, Family};
-use farrier::tls::Trust;
+use farrier::tls::{Fingerprint, Trust};
 use farrier_console_double::fault::{self, Armed};
 use farrier_console_double::image::{Header, digest};
 use farrier_console_double::{Config, Double, Product as Doubled, Settings};
@@ -63,6 +63,17 @@ pub(crate) const FOS: Case = Case {
     type_: MachineType::FCSwitch,
     version: "v8.2.3c",
     scheme: Scheme::Sftp,
+};
+
+/// An enclosure's Onboard Administrator, which is sent its image over HTTPS.
+pub(crate) const OA: Case = Case {
+    double: "oa",
+    part: "oa-1",
+    product: "onboard-administrator",
+    entry: "Onboard Administrator",
+    type_: MachineType::OnboardAdministrator,
+    version: "9.90",
+    scheme: Scheme::Ftp,
 };
 
 /// Times that fit a double. What is waited for on a real device for minutes takes seconds.
@@ -216,6 +227,15 @@ struct One<'b> {
 }
 
 impl One<'_> {
+    /// The web server, if the product has one.
+    fn https(&self) -> HttpsSettings {
+        let mut trust = Trust::default();
+        let digest = self.double.certificate();
+        let pin = digest.map(|digest| format!("sha256:{digest}").parse::<Fingerprint>().unwrap());
+        trust.fingerprints.extend(pin);
+        HttpsSettings { port: self.double.https().map_or(443, |address| address.port()), trust }
+    }
+
     fn arm(&self, fault: fault::Fault, times: u32) -> LocalBoxFuture<'_, ()> {
         Box::pin(async move { self.double.arm(Armed::times(fault, times)).unwrap() })
     }
@@ -258,7 +278,7 @@ impl Subject for One<'_> {
                 algorithms: Algorithms::Current,
                 privilege: Privilege::None,
             },
-            https: HttpsSettings { port: 443, trust: Trust::default() },
+            https: self.https(),
         };
         let data = [("username", "admin"), ("password", "password")];
         let data = data.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
@@ -309,7 +329,9 @@ impl Subject for One<'_> {
             self.rests().await;
             Footprint {
                 version: self.double.version(self.of.case.part).unwrap_or_default(),
-                installed: self.count("flash", |flash| flash["version"] == self.of.case.version),
+                installed: self.count("flash", |flash| {
+                    flash["part"] == self.of.case.part && flash["version"] == self.of.case.version
+                }),
                 restarts: self.count("reboot", |reboot| reboot["why"] == "reboot"),
                 // A session is a connection, which a runner keeps while it is suspended.
                 left: Vec::new(),

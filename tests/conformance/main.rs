@@ -94,3 +94,10 @@ async fn hpux_is_updated_without_programs() {
     let report = conformance::run_only(&Machines::with(&[]), "update").await;
     assert!(report.is_passed(), "{report}");
 }
+
+/// Nothing may connect back from an enclosure, so without a push it would never be updated.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn console_sends_an_image_to_an_onboard_administrator() {
+    let report = conformance::run_only(&Consoles::new(console::OA), "update").await;
+    assert!(report.is_passed(), "{report}");
+}

@@ -2,6 +2,7 @@
 
 mod follow;
 mod offered;
+mod push;
 mod reading;
 mod settings;
 mod talk;
@@ -13,6 +14,7 @@ pub(super) use settings::{Settings, usual_limits};
 use super::dialogue::Answer as Said;
 use super::file::{Need, Verb as Command};
 use super::product::Product;
+use super::push::Pusher;
 use super::session::{Sent, Session};
 use crate::attempt::logbook::Intended;
 use crate::attempt::{self, Goal, Job, Scheme, Tools};
@@ -41,6 +43,10 @@ pub(super) struct Device {
     line: Option<Line>,
     /// A command that was accepted, or has not ended yet.
     running: Option<Running>,
+    /// Sends images over HTTPS, once it was needed.
+    pusher: Option<Pusher>,
+    /// What the device calls the images that this attempt has sent.
+    sent: Vec<Ticket>,
     /// The recorded actions, as they were passed in last.
     actions: Vec<Action>,
 }
@@ -77,6 +83,8 @@ impl device::Device for Device {
             reads_work: matches!(job.goal, Goal::Update | Goal::CleanUp),
             line: None,
             running: None,
+            pusher: None,
+            sent: Vec::new(),
             actions: Vec::new(),
         })
     }
@@ -123,6 +131,9 @@ impl device::Device for Device {
         report: impl FnMut(Contact) + Send,
     ) -> (Answer, Option<Trouble>) {
         actions.clone_into(&mut self.actions);
+        if self.product().push.is_some() && is_of_push(intent.verb) {
+            return self.push(&permission, intent, image.as_ref(), report).await;
+        }
         match command_of(intent.verb) {
             Some(command) => self.work(&permission, intent, command, image.as_ref(), report).await,
             None => (Answer::Rejected, Some(self.no_command(intent.verb))),
@@ -130,10 +141,16 @@ impl device::Device for Device {
     }
 
     async fn follow(&mut self, ticket: &Ticket) -> Result<Report, Trouble> {
-        self.how_far(ticket).await
+        match self.is_stored(ticket) {
+            Some(report) => Ok(report),
+            None => self.how_far(ticket).await,
+        }
     }
 
     async fn close(&mut self) {
+        if let Some(pusher) = &mut self.pusher {
+            pusher.close().await;
+        }
         if !self.is_running() {
             self.sign_out().await;
         }
@@ -157,6 +174,10 @@ impl Device {
 
     /// Returns how an image is handed over.
     fn method(&self) -> Result<Way, Failure> {
+        // Nothing has to be opened towards us for it.
+        if self.product().push.is_some() {
+            return Ok(Method::PushThenActivate.into());
+        }
         let has = |command: Command| self.product().requests.contains_key(&command);
         match (has(Command::Pull) && !self.product().pulls.is_empty(), has(Command::Activate)) {
             (true, true) => Ok(Method::PullThenActivate.into()),
@@ -181,6 +202,11 @@ impl Device {
     fn is_running(&self) -> bool {
         self.running.as_ref().is_some_and(|running| matches!(running.stage, Stage::Runs(_)))
     }
+}
+
+/// Reports whether a verb is one of sending an image.
+const fn is_of_push(verb: Verb) -> bool {
+    matches!(verb, Verb::Upload | Verb::Activate | Verb::RemoveUpload)
 }
 
 /// Returns the command of a verb; `None` if no product has one.

@@ -18,6 +18,9 @@ impl Device {
             return Ok(Progress::Gone.into());
         };
         let Some(running) = self.running.as_mut().filter(|running| running.action == action.id) else {
+            if let Some(report) = self.answered_late().await {
+                return Ok(report);
+            }
             return self.by_readings(&action, None).await;
         };
         let said = match &mut running.stage {

@@ -4,7 +4,7 @@ use super::super::blot::Secrets;
 use super::super::product::Product;
 use super::super::template::{Slot, Values};
 use crate::drivers::shell::Settings as Shell;
-use crate::drivers::{Keys, Node};
+use crate::drivers::{HttpsSettings, Keys, Node};
 use crate::failure::Failure;
 use farrier_update::device::Limits;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ const RESTART: Duration = Duration::from_mins(20);
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(super) shell: Shell,
+    /// How to connect over HTTPS, for images that are sent.
+    pub(super) https: HttpsSettings,
     pub(super) product: Arc<Product>,
     pub(super) limits: Limits,
 }
@@ -39,7 +41,12 @@ impl Settings {
     /// # Errors
     /// `SecretIncomplete`, `KeyUnreadable`, `KeyPassphraseWrong`.
     pub(crate) fn new(node: &Node, keys: &Keys, product: Product, limits: Limits) -> Result<Self, Failure> {
-        Ok(Self { shell: Shell::new(node, keys)?, product: Arc::new(product), limits })
+        Ok(Self {
+            shell: Shell::new(node, keys)?,
+            https: node.https.clone(),
+            product: Arc::new(product),
+            limits,
+        })
     }
 
     /// Returns what must not be shown.

@@ -78,18 +78,29 @@ impl Device {
         ask: &Ask,
         report: impl FnMut(Contact) + Send,
     ) -> Result<Option<(Meaning, Trouble)>, Trouble> {
-        self.sign_in(report).await?;
-        if matches!(ask, Ask::Request(Command::Pull | Command::Activate | Command::ResetManager)) {
-            for number in 0..self.product().checks.len() {
-                let said = self.reads(Ask::Check(number)).await?;
-                let Some(check) = self.product().checks.get(number) else { continue };
-                if let Some((means, line)) = read::failed_check(check, &said) {
-                    let failure = self.unhealthy(&check.name, means, &line);
-                    return Ok(Some((means, answer(failure))));
-                }
-            }
+        if !matches!(ask, Ask::Request(Command::Pull | Command::Activate | Command::ResetManager)) {
+            self.sign_in(report).await?;
+        } else if let Some(unready) = self.is_healthy(report).await? {
+            return Ok(Some(unready));
         }
         self.enters(ask).await?;
+        Ok(None)
+    }
+
+    /// Opens a session, and checks what must be so before the device is changed. Returns what it is not ready for.
+    pub(super) async fn is_healthy(
+        &mut self,
+        report: impl FnMut(Contact) + Send,
+    ) -> Result<Option<(Meaning, Trouble)>, Trouble> {
+        self.sign_in(report).await?;
+        for number in 0..self.product().checks.len() {
+            let said = self.reads(Ask::Check(number)).await?;
+            let Some(check) = self.product().checks.get(number) else { continue };
+            if let Some((means, line)) = read::failed_check(check, &said) {
+                let failure = self.unhealthy(&check.name, means, &line);
+                return Ok(Some((means, answer(failure))));
+            }
+        }
         Ok(None)
     }
 
@@ -130,7 +141,7 @@ fn lost(trouble: Trouble) -> Trouble {
 }
 
 /// Returns what a refusal means for the action.
-fn refusal(means: Meaning) -> Answer {
+pub(super) fn refusal(means: Meaning) -> Answer {
     if means == Meaning::AlreadyInstalled {
         Answer::AlreadyInstalled
     } else if means.passes() {

@@ -18,7 +18,7 @@ pub use listen::ListenOptions;
 pub use logbook::Logbook;
 pub use marks::Marks;
 pub use offers::{
-    Fetch, Login, Offer, OfferedFile, Offers, Place, Scheme, WaysBack, image_name, open_pulls,
+    Fetch, FetchWay, Login, Offer, OfferedFile, Offers, Place, Scheme, WaysBack, image_name, open_pulls,
     open_subscriptions,
 };
 pub use view::{Firmware, Reboot, ReturnPath, StatusPath, Step, Survey, View};

@@ -189,11 +189,20 @@ fn https(
 
 /// Returns the address families that may be used with a machine, in order of preference.
 pub fn families(node: &ManagedNode) -> Vec<Family> {
-    let families = node.spec.address_families.iter().map(|family| match family {
+    let families = address_families(node).into_iter().map(|family| match family {
         AddressFamily::IPv4 => Family::V4,
         AddressFamily::IPv6 => Family::V6,
     });
     families.collect()
+}
+
+/// Returns the address families that the user allows and machines of this type have, in order of preference.
+pub fn address_families(node: &ManagedNode) -> Vec<AddressFamily> {
+    let has = |family: &AddressFamily| match family {
+        AddressFamily::IPv4 => true,
+        AddressFamily::IPv6 => node.spec.type_.has_ipv6(),
+    };
+    node.spec.address_families.iter().copied().filter(has).collect()
 }
 
 /// Returns the host keys of a machine, written by the user or recorded on first use.

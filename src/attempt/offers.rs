@@ -59,6 +59,22 @@ impl Offer {
     }
 }
 
+/// A protocol by which a device fetches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchWay {
+    /// The protocol.
+    pub scheme: Scheme,
+    /// The only port at which the device looks for the server, if it cannot be told one.
+    pub port: Option<u16>,
+}
+
+impl From<Scheme> for FetchWay {
+    /// At any port.
+    fn from(scheme: Scheme) -> Self {
+        Self { scheme, port: None }
+    }
+}
+
 /// A file that is to be offered, or an archive as a folder.
 #[derive(Debug, Clone, Copy)]
 pub struct OfferedFile<'a> {
@@ -72,6 +88,8 @@ pub struct OfferedFile<'a> {
     pub size: Option<u64>,
     /// Whether it is an archive that is offered as a folder.
     pub unpack: bool,
+    /// The address at which the device answered us, whose family it then is told, too.
+    pub reached: Option<IpAddr>,
 }
 
 /// A port of Farrier's that a machine has to reach.
@@ -129,12 +147,13 @@ pub struct Fetch {
 
 /// Makes offers to one machine.
 pub trait Offers: Send + Sync {
-    /// Picks the first of these protocols that this machine may use: by the table of ports for its type, and by the
-    /// file services whose ports the run names.
+    /// Picks the first of these protocols that this machine may use: by the table of ports for its type, by the file
+    /// services whose ports the run names, and by what is known before ports are open of where the machine would have
+    /// to connect. `reached` is the address at which it answered us.
     ///
     /// # Errors
-    /// `NotYetSupported`: there is none.
-    fn pick(&self, schemes: &[Scheme]) -> Result<Scheme, Failure>;
+    /// `NotYetSupported`: there is none. `FetchPortWrong`, `CallbackAddressMissing`: the machine could not use it.
+    fn pick(&self, ways: &[FetchWay], reached: Option<IpAddr>) -> Result<FetchWay, Failure>;
 
     /// Describes the wait for the ports of the run, which begins now.
     fn wait(&self) -> Waiting;
@@ -145,7 +164,7 @@ pub trait Offers: Send + Sync {
     ///
     /// # Errors
     /// Why the run's ports are not open, with the next step.
-    fn offer<'a>(&'a self, scheme: Scheme, file: OfferedFile<'a>) -> BoxFuture<'a, Result<Offer, Failure>>;
+    fn offer<'a>(&'a self, way: FetchWay, file: OfferedFile<'a>) -> BoxFuture<'a, Result<Offer, Failure>>;
 
     /// Waits until all ports are open that the table of ports lists for connections from this machine, for a machine
     /// that tries them itself. Empty: there are none.

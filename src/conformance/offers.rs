@@ -1,10 +1,11 @@
 //! Offers where nothing can be fetched.
 
-use crate::attempt::{Fetch, Offer, OfferedFile, Offers, Scheme, Waiting};
+use crate::attempt::{Fetch, FetchWay, Offer, OfferedFile, Offers, Waiting};
 use crate::failure::Failure;
 use farrier_update::Reason;
 use farrier_update::device::ActionId;
 use futures::future::BoxFuture;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Offers nothing: no port is open from which a machine could fetch an image.
@@ -19,15 +20,15 @@ fn refusal() -> Failure {
 }
 
 impl Offers for NoOffers {
-    fn pick(&self, schemes: &[Scheme]) -> Result<Scheme, Failure> {
-        schemes.first().copied().ok_or_else(refusal)
+    fn pick(&self, ways: &[FetchWay], _: Option<IpAddr>) -> Result<FetchWay, Failure> {
+        ways.first().copied().ok_or_else(refusal)
     }
 
     fn wait(&self) -> Waiting {
         Waiting::new(Reason::Exposing, "a port that nobody opens", "ports", Duration::ZERO)
     }
 
-    fn offer<'a>(&'a self, _: Scheme, _: OfferedFile<'a>) -> BoxFuture<'a, Result<Offer, Failure>> {
+    fn offer<'a>(&'a self, _: FetchWay, _: OfferedFile<'a>) -> BoxFuture<'a, Result<Offer, Failure>> {
         Box::pin(std::future::ready(Err(refusal())))
     }
 

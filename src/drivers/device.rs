@@ -99,6 +99,16 @@ pub trait Device: Send + Sync + Sized {
 
     /// Returns the protocols by which the device fetches images, the best first.
     fn schemes(&self) -> Vec<Scheme>;
+
+    /// Returns the only port at which the device looks for the server of a protocol; `None`: it is told one.
+    fn fixed_port(&self, _scheme: Scheme) -> Option<u16> {
+        None
+    }
+
+    /// Reports whether the device fetches a folder, or a file; `None`: what the baseline says is not questioned.
+    fn fetches_folders(&self) -> Option<bool> {
+        None
+    }
 }
 
 /// How the image of a component is handed over.

@@ -46,7 +46,13 @@ impl ObjectTemplate<'_> {
         };
         let ServicePorts { pair, sftp } = ports;
         let mut listed = vec![port(NAMES[0], pair.http), port(NAMES[1], pair.https)];
-        listed.extend(sftp.map(|number| port(SFTP, number)));
+        // A balancer has the port that the run names: some machines look for the service at no other one.
+        let named = self.run.spec.callback.sftp_port.filter(|_| exposure == Exposure::LoadBalancer);
+        let named = named.filter(|port| ![pair.http, pair.https].contains(port)).map(i32::from);
+        listed.extend(sftp.map(|number| {
+            let inner = port(SFTP, number);
+            ServicePort { port: named.unwrap_or(inner.port), ..inner }
+        }));
         let mut spec = ServiceSpec {
             type_: Some(type_.to_owned()),
             selector: Some(self.selector.clone()),

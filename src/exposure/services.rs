@@ -19,6 +19,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// The first port that a process without capabilities may bind.
+const UNPRIVILEGED: u16 = 1024;
+
+/// What is added to a port below that: 22 becomes 63022, which nothing else uses.
+const ABOVE: u16 = 63_000;
+
 /// Returns the services that machines need at present.
 pub(super) fn needed(machines: &[ActiveMachine]) -> BTreeSet<FileService> {
     let of = |machine: &ActiveMachine| match machine.way_back {
@@ -88,6 +94,12 @@ pub(super) fn allocation(
     allocations
 }
 
+/// Returns the port for which a pod listens: a Service forwards any port to it, and the process may bind none below
+/// 1024.
+fn within_pods(port: u16, shared: bool) -> u16 {
+    if shared && port < UNPRIVILEGED { ABOVE + port } else { port }
+}
+
 fn request(run: &UpdateRun, runners: &Runners, service: FileService) -> Option<ServiceRequest> {
     let callback = &run.spec.callback;
     let shared = callback.exposure != Exposure::HostPort;
@@ -98,7 +110,7 @@ fn request(run: &UpdateRun, runners: &Runners, service: FileService) -> Option<S
         claimant: claimant(&id(run), service),
         service,
         runners: runners.iter().map(|(name, info)| runner_host(name, &info.location, shared)).collect(),
-        wanted: named_port(run, service)?,
+        wanted: named_port(run, service).map(|port| within_pods(port, shared))?,
         on_conflict: match callback.on_conflict {
             ApiOnConflict::Next => OnConflict::Next,
             ApiOnConflict::Fail => OnConflict::Fail,

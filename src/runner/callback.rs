@@ -121,7 +121,7 @@ impl Context {
             ));
         };
         let (mut addresses, seen_port) = match &node.spec.callback_address {
-            Some(address) => (self.named(address, run, &listener).await, None),
+            Some(address) => (self.named(address, node, run, &listener).await, None),
             None => self.advertised(run, &listener, Scheme::Https),
         };
         let families = &node.spec.address_families;
@@ -141,8 +141,15 @@ impl Context {
     }
 
     /// Returns the callback address that the user has set.
-    async fn named(&self, text: &str, run: &UpdateRun, listener: &OpenListener) -> Vec<Target> {
-        let Some(port) = outer_port(run, listener, Scheme::Https) else { return Vec::new() };
+    async fn named(
+        &self,
+        text: &str,
+        node: &ManagedNode,
+        run: &UpdateRun,
+        listener: &OpenListener,
+    ) -> Vec<Target> {
+        let port = node.spec.callback_port.or_else(|| outer_port(run, listener, Scheme::Https));
+        let Some(port) = port else { return Vec::new() };
         let hosts = match cidr::parse(text) {
             Some(address) => vec![with_zone(address, text)],
             None => self.names.look_up(text).await.iter().map(ToString::to_string).collect(),
@@ -203,12 +210,13 @@ pub(super) fn listener_wait(run: &UpdateRun, wait_seconds: u64) -> Duration {
 /// up itself.
 pub(super) fn set_by_user(
     text: &str,
+    forwarded: Option<u16>,
     run: &UpdateRun,
     listener: &OpenListener,
     scheme: Scheme,
 ) -> Option<Target> {
     let host = cidr::parse(text).map_or_else(|| text.to_owned(), |address| with_zone(address, text));
-    Some(Target { ours: true, host, port: outer_port(run, listener, scheme)? })
+    Some(Target { ours: true, host, port: forwarded.or_else(|| outer_port(run, listener, scheme))? })
 }
 
 /// Reports whether the engine on this machine connects to the callback server.

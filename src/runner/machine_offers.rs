@@ -2,6 +2,7 @@
 
 mod place;
 mod resume;
+mod usable;
 mod ways;
 
 use super::Context;
@@ -10,11 +11,13 @@ use super::listeners::OpenListener;
 use super::offers::{NewFetch, source_towards, without_zone};
 use crate::api::update_run::{Exposure, UpdateRun};
 use crate::api::{ManagedNode, NodeUpdate, condition};
-use crate::attempt::{Fetch, Login, Offer, OfferedFile, Offers, Scheme, Waiting, WaysBack};
+use crate::attempt::{Fetch, FetchWay, Login, Offer, OfferedFile, Offers, Scheme, Waiting, WaysBack};
 use crate::callback::{ACCOUNT, OpenOffer, POSTS, RunIdentity};
+use crate::convert::address_families;
 use crate::exposure::named_port;
 use crate::failure::Failure;
 use crate::membership::RunnerLocation;
+use farrier_network::cidr;
 use farrier_network::table::fetch_schemes;
 use farrier_update::Reason;
 use farrier_update::device::ActionId;
@@ -79,21 +82,28 @@ impl MachineOffers {
         })
     }
 
-    /// Returns where the machine can reach this runner now by this protocol.
-    async fn opening(&self, scheme: Scheme) -> Result<Opening, Failure> {
-        let node = self.node()?;
-        let run =
-            self.context.cached_run(&self.update).ok_or_else(|| self.not_open(None, "the run is gone"))?;
+    /// Returns this runner's listener of a run, once the run is exposed.
+    async fn exposed(&self, run: &UpdateRun) -> Result<OpenListener, Failure> {
         let Some(listener) = self.context.listeners.of(&run.uid().unwrap_or_default(), Duration::ZERO).await
         else {
-            return Err(self.not_open(Some(&run), "this runner does not listen"));
+            return Err(self.not_open(Some(run), "this runner does not listen"));
         };
         let exposed = run.status.as_ref().and_then(|status| condition::find(&status.conditions, "Exposed"));
         if exposed
             .is_none_or(|exposed| exposed.status != "True" || exposed.reason != Reason::Exposed.as_str())
         {
-            return Err(self.not_open(Some(&run), exposed.map_or("", |exposed| &exposed.message)));
+            return Err(self.not_open(Some(run), exposed.map_or("", |exposed| &exposed.message)));
         }
+        Ok(listener)
+    }
+
+    /// Returns where the machine can reach this runner now by this protocol.
+    async fn opening(&self, way: FetchWay, reached: Option<IpAddr>) -> Result<Opening, Failure> {
+        let scheme = way.scheme;
+        let node = self.node()?;
+        let run =
+            self.context.cached_run(&self.update).ok_or_else(|| self.not_open(None, "the run is gone"))?;
+        let listener = self.exposed(&run).await?;
         let own = self.context.names.of(&node).await;
         if own.is_empty() {
             return Err(
@@ -110,7 +120,9 @@ impl MachineOffers {
         if own_port(&listener, scheme).is_none() {
             return Err(self.not_open(Some(&run), "this runner has not opened the service for it yet"));
         }
-        let target = self.target(&node, &run, &listener, scheme, &own).ok_or_else(|| no_address(&node))?;
+        let target = self.target(&node, &run, &listener, scheme, &own, reached);
+        let target = target.ok_or_else(|| usable::no_address(&node, reached))?;
+        usable::check_port(&node, &run, way, target.port, self.here().as_ref())?;
         if scheme == Scheme::Https && !listener.names.borrow().contains(&without_zone(&target.host)) {
             return Err(self.not_open(Some(&run), "the server's certificate does not name its address yet"));
         }
@@ -118,8 +130,9 @@ impl MachineOffers {
     }
 
     /// Makes the offer if the machine can reach this runner now.
-    async fn try_offer(&self, scheme: Scheme, file: OfferedFile<'_>) -> Result<Offer, Failure> {
-        let Opening { node, run, listener, own, target } = self.opening(scheme).await?;
+    async fn try_offer(&self, way: FetchWay, file: OfferedFile<'_>) -> Result<Offer, Failure> {
+        let scheme = way.scheme;
+        let Opening { node, run, listener, own, target } = self.opening(way, file.reached).await?;
         let made = self.made(&listener.identity, scheme, &target, file);
         let is_alone = self.context.membership.live().len() <= 1;
         let is_direct = run.spec.callback.exposure == Exposure::HostPort
@@ -177,9 +190,10 @@ impl MachineOffers {
         listener: &OpenListener,
         scheme: Scheme,
         own: &[IpAddr],
+        reached: Option<IpAddr>,
     ) -> Option<Target> {
         let targets = if let Some(text) = &node.spec.callback_address {
-            set_by_user(text, run, listener, scheme).into_iter().collect()
+            set_by_user(text, node.spec.callback_port, run, listener, scheme).into_iter().collect()
         } else {
             let (mut targets, own_port) = self.context.advertised(run, listener, scheme);
             let runners = self.context.membership.live();
@@ -191,7 +205,27 @@ impl MachineOffers {
             }
             targets
         };
-        place::best(targets, &node.spec.address_families, own)
+        place::best(targets, &address_families(node), own, reached)
+    }
+
+    /// Returns where this runner is.
+    fn here(&self) -> Option<RunnerLocation> {
+        self.context.membership.live().get(&self.context.name).map(|info| info.location.clone())
+    }
+
+    /// Returns the addresses at which runners are, as far as they are known before ports are open.
+    fn known_addresses(&self, node: &ManagedNode, reached: Option<IpAddr>) -> Vec<IpAddr> {
+        let runners = self.context.membership.live();
+        let of = |location: &RunnerLocation| match location {
+            RunnerLocation::Host { addresses, .. } => addresses.clone(),
+            RunnerLocation::Pod { host_ips, .. } => host_ips.clone(),
+        };
+        let mut found: Vec<IpAddr> = runners.values().flat_map(|info| of(&info.location)).collect();
+        if let Some(RunnerLocation::Host { .. }) = self.here() {
+            let own = node.spec.addresses.iter().filter_map(|text| cidr::parse(text)).chain(reached);
+            found.extend(own.filter_map(source_towards));
+        }
+        found
     }
 
     fn not_open(&self, run: Option<&UpdateRun>, why: &str) -> Failure {
@@ -221,6 +255,8 @@ impl MachineOffers {
                     tokio::time::sleep(SETTLE).await;
                     continue;
                 }
+                // Waiting does not move a port.
+                Err(failure) if failure.reason == Reason::FetchPortWrong => return Err(failure),
                 Err(failure) => failure,
             };
             if Instant::now() >= deadline {
@@ -247,7 +283,7 @@ impl MachineOffers {
 }
 
 impl Offers for MachineOffers {
-    fn pick(&self, schemes: &[Scheme]) -> Result<Scheme, Failure> {
+    fn pick(&self, ways: &[FetchWay], reached: Option<IpAddr>) -> Result<FetchWay, Failure> {
         let node = self.node()?;
         let run = self.context.cached_run(&self.update);
         let is_named = |scheme: &Scheme| match (scheme.service(), &run) {
@@ -257,22 +293,22 @@ impl Offers for MachineOffers {
         };
         let mut allowed = fetch_schemes(node.spec.type_);
         allowed.retain(is_named);
-        schemes.iter().copied().find(|scheme| allowed.contains(scheme)).ok_or_else(|| {
-            let words = |schemes: &[Scheme]| match schemes {
-                [] => "none".to_owned(),
-                some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
-            };
-            Failure::new(
-                Reason::NotYetSupported,
-                format!(
-                    "{} fetches images by {}, and machines of type {} may use {} in this run (`farrier ports` prints the ports; spec.callback.sftpPort and ftpPort of the run turn on SFTP, SCP and FTP)",
-                    node.name_any(),
-                    words(schemes),
-                    node.spec.type_,
-                    words(&allowed)
-                ),
-            )
-        })
+        let mut unusable = None;
+        for way in ways.iter().filter(|way| allowed.contains(&way.scheme)) {
+            let Some(run) = &run else { return Ok(*way) };
+            match usable::check(
+                &node,
+                run,
+                *way,
+                &self.known_addresses(&node, reached),
+                reached,
+                self.here().as_ref(),
+            ) {
+                Ok(()) => return Ok(*way),
+                Err(failure) => drop(unusable.get_or_insert(failure)),
+            }
+        }
+        Err(unusable.unwrap_or_else(|| usable::nothing_in_common(&node, ways, &allowed)))
     }
 
     fn wait(&self) -> Waiting {
@@ -280,8 +316,8 @@ impl Offers for MachineOffers {
         Waiting::new(Reason::Exposing, what, "ports", self.limit())
     }
 
-    fn offer<'a>(&'a self, scheme: Scheme, file: OfferedFile<'a>) -> BoxFuture<'a, Result<Offer, Failure>> {
-        Box::pin(self.in_time(move || self.try_offer(scheme, file)))
+    fn offer<'a>(&'a self, way: FetchWay, file: OfferedFile<'a>) -> BoxFuture<'a, Result<Offer, Failure>> {
+        Box::pin(self.in_time(move || self.try_offer(way, file)))
     }
 
     fn ways_back(&self) -> BoxFuture<'_, Result<WaysBack, Failure>> {
@@ -325,14 +361,4 @@ impl Drop for MachineOffers {
     fn drop(&mut self) {
         self.context.listeners.fetches.leave(&self.session, self.worker);
     }
-}
-
-fn no_address(node: &ManagedNode) -> Failure {
-    Failure::new(
-        Reason::CallbackAddressMissing,
-        format!(
-            "there is no address from which {} could fetch its image; set spec.callbackAddress, or allow another family in spec.addressFamilies",
-            node.name_any()
-        ),
-    )
 }

@@ -1,6 +1,6 @@
 //! The server from which doubles fetch their images, a few lines long: HTTP, and HTTPS with an authority of its own.
 
-use farrier::attempt::{Fetch, Offer, OfferedFile, Offers, Place, Scheme, Waiting, WaysBack};
+use farrier::attempt::{Fetch, FetchWay, Offer, OfferedFile, Offers, Place, Scheme, Waiting, WaysBack};
 use farrier::failure::Failure;
 use farrier_update::Reason;
 use farrier_update::device::ActionId;
@@ -122,16 +122,17 @@ impl Pulls {
 }
 
 impl Offers for Pulls {
-    fn pick(&self, schemes: &[Scheme]) -> Result<Scheme, Failure> {
-        schemes.first().copied().ok_or_else(|| Failure::new(Reason::NotYetSupported, "it fetches by nothing"))
+    fn pick(&self, ways: &[FetchWay], _: Option<IpAddr>) -> Result<FetchWay, Failure> {
+        ways.first().copied().ok_or_else(|| Failure::new(Reason::NotYetSupported, "it fetches by nothing"))
     }
 
     fn wait(&self) -> Waiting {
         Waiting::new(Reason::Exposing, "the server of the test", "ports", Duration::from_secs(1))
     }
 
-    fn offer<'a>(&'a self, scheme: Scheme, file: OfferedFile<'a>) -> BoxFuture<'a, Result<Offer, Failure>> {
+    fn offer<'a>(&'a self, way: FetchWay, file: OfferedFile<'a>) -> BoxFuture<'a, Result<Offer, Failure>> {
         Box::pin(async move {
+            let scheme = way.scheme;
             let path = format!("/{}/{}", file.action.0, file.name);
             let offer = Offered {
                 path: path.clone(),

@@ -1,6 +1,6 @@
 //! The file services of a run, from which doubles with a command line fetch their images: Farrier's own server.
 
-use farrier::attempt::{Fetch, Login, Offer, OfferedFile, Offers, Scheme, Waiting};
+use farrier::attempt::{Fetch, FetchWay, Login, Offer, OfferedFile, Offers, Scheme, Waiting};
 use farrier::callback::{
     ACCOUNT, AddressSet, Counters, Family, HostKeys, Limits, OfferContent, OpenOffer, OpenOffers, OpenPosts,
     OpenService, Pair, Registry, RunIdentity, Server, ServerOptions, bind, bind_service, in_url, serve,
@@ -170,16 +170,17 @@ impl Shelf {
 }
 
 impl Offers for Shelf {
-    fn pick(&self, schemes: &[Scheme]) -> Result<Scheme, Failure> {
-        schemes.first().copied().ok_or_else(|| Failure::new(Reason::NotYetSupported, "it fetches by nothing"))
+    fn pick(&self, ways: &[FetchWay], _: Option<IpAddr>) -> Result<FetchWay, Failure> {
+        ways.first().copied().ok_or_else(|| Failure::new(Reason::NotYetSupported, "it fetches by nothing"))
     }
 
     fn wait(&self) -> Waiting {
         Waiting::new(Reason::Exposing, "the server of the test", "ports", Duration::from_secs(1))
     }
 
-    fn offer<'a>(&'a self, scheme: Scheme, file: OfferedFile<'a>) -> BoxFuture<'a, Result<Offer, Failure>> {
+    fn offer<'a>(&'a self, way: FetchWay, file: OfferedFile<'a>) -> BoxFuture<'a, Result<Offer, Failure>> {
         Box::pin(async move {
+            let scheme = way.scheme;
             let action = file.action.0;
             let (name, digest) = (file.name.to_owned(), file.digest.to_owned());
             let offer = OpenOffer { session: SESSION.into(), action, name, digest, unpack: file.unpack };

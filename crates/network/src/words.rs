@@ -45,6 +45,12 @@ impl MachineType {
         Self::SuperdomeFlex,
     ];
 
+    /// Reports whether such a machine may have IPv6 addresses. SAS and FC switches have no IPv6 (HPE Smart Update
+    /// Manager, "Associated node update order").
+    pub fn has_ipv6(self) -> bool {
+        !matches!(self, Self::FCSwitch | Self::SASSwitch)
+    }
+
     /// Reports whether an engine runs on such a machine, so that the channel makes a difference.
     pub fn carries_engine(self) -> bool {
         matches!(self, Self::Linux | Self::Windows)

@@ -237,9 +237,10 @@ reasons! {
     /// The device refuses the image: it cannot be read, or its signature is not valid; the message quotes its
     /// answer. Use the vendor's image for this device.
     ImageRefused: Permanent,
-    /// The image is not for this machine, or for none of its parts; the message quotes the device's answer. Use the
-    /// image for this model, or restrict the component with `appliesTo`.
+    /// The image is not for this machine; the message says why. Use the one for it, or restrict it with `appliesTo`.
     ImageNotForMachine: Permanent,
+    /// The machine fetches from one port only, and the run has another; the message says what to set.
+    FetchPortWrong: Permanent,
     /// The device has no room for the image. Remove images that are not needed from it.
     DeviceFull: Permanent,
     /// The device could not fetch the image; the message quotes its answer. Check that it reaches the callback
@@ -296,8 +297,7 @@ reasons! {
     PayloadSizeMismatch: Permanent,
     /// The payload's server, or a rule of the operator, denies access to the payload. Check access and path.
     PayloadRefused: Permanent,
-    /// The payload is to be offered as a folder, and is no archive, is damaged, or has something in it that no folder
-    /// for a machine may have. The message names the entry. Correct the archive, or `payload.unpack`.
+    /// The payload cannot be offered as a folder; the message says why. Correct the archive, or `payload.unpack`.
     ArchiveInvalid: Permanent,
     /// All payloads are on the machine and have the right digest.
     PayloadVerified: Informational,

@@ -165,6 +165,10 @@ impl device::Device for Device {
     fn schemes(&self) -> Vec<Scheme> {
         self.product().pulls.iter().map(|pull| pull.scheme).collect()
     }
+
+    fn fixed_port(&self, scheme: Scheme) -> Option<u16> {
+        self.product().pulls.iter().find(|pull| pull.scheme == scheme)?.port
+    }
 }
 
 impl Device {

@@ -2,6 +2,7 @@
 
 mod contact;
 mod end;
+mod fits;
 mod image;
 mod posts;
 mod prepare;
@@ -255,7 +256,7 @@ impl<'a, D: Device> Walk<'a, D> {
 
     fn make_plan(&mut self) {
         let Some(reading) = &self.latest else { return };
-        let plan = plan_node(&PlanInput {
+        let mut plan = plan_node(&PlanInput {
             components: &self.job.components,
             node_type: &self.job.node_type.to_string(),
             installers: Installers { machine: self.job.installers, any: &self.job.all_installers },
@@ -266,6 +267,12 @@ impl<'a, D: Device> Walk<'a, D> {
             on_failed_dependency: self.job.on_failed_dependency,
         });
         for (component, method) in self.device.methods(&plan) {
+            let unfit = method.as_ref().ok().and_then(|way| self.fits(&component, *way).err());
+            if let Some(failure) = unfit {
+                fits::block(&mut plan, &component, &failure);
+                self.refusals.insert(component, failure);
+                continue;
+            }
             match method {
                 Ok(Way { method, holds }) => {
                     if holds {

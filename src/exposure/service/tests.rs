@@ -119,3 +119,20 @@ fn the_port_of_sftp_is_added_and_removed_and_node_ports_stay() {
     assert_eq!(differences(&changed, &wanted_for(with, Exposure::NodePort, Some(nodes))), [""; 0]);
     assert_eq!(differences(&changed, &wanted(Exposure::NodePort, Some(NODES))), ["ports", "annotations"]);
 }
+
+/// Switches look for SFTP at port 22 and nowhere else, and no pod of ours can listen there.
+#[test]
+fn a_balancer_has_the_port_that_the_run_names() {
+    let (mut run, selector) = (run(), selector());
+    let mut sftp_of = |named: u16, exposure| {
+        run.spec.callback.sftp_port = Some(named);
+        let template = ObjectTemplate { run: &run, namespace: "operators", selector: &selector };
+        let service = template.service(exposure, ServicePorts { sftp: Some(63022), ..PAIR }, None).unwrap();
+        let port = service.spec.unwrap().ports.unwrap().remove(2);
+        (port.port, port.target_port)
+    };
+    let inner = Some(IntOrString::Int(63022));
+    assert_eq!(sftp_of(22, Exposure::LoadBalancer), (22, inner.clone()));
+    assert_eq!(sftp_of(22, Exposure::NodePort), (63022, inner.clone()));
+    assert_eq!(sftp_of(63002, Exposure::LoadBalancer), (63022, inner), "the pair has that port");
+}

@@ -29,7 +29,7 @@ impl MachineOffers {
             Some(FetchProtocol::SCP) => Scheme::Scp,
             Some(FetchProtocol::FTP) => Scheme::Ftp,
         };
-        let target = self.target(&node, &run, &listener, scheme, &own);
+        let target = self.target(&node, &run, &listener, scheme, &own, None);
         let place = target.map(|target| (target.host, target.port)).unwrap_or_default();
         let session = self.session.clone();
         self.context.listeners.fetches.begin(NewFetch {

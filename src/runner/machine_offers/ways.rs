@@ -13,7 +13,7 @@ impl MachineOffers {
         // Whether a machine uses a file service is not known of its type.
         schemes.retain(|scheme| scheme.service().is_none());
         for scheme in schemes {
-            let Opening { listener, own, target, .. } = self.opening(scheme).await?;
+            let Opening { listener, own, target, .. } = self.opening(scheme.into(), None).await?;
             let is_secure = scheme == Scheme::Https;
             let authority = if is_secure { listener.identity.authority().to_owned() } else { String::new() };
             ways.places.push(Place { scheme, host: target.host, port: target.port, authority });

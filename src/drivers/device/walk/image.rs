@@ -36,7 +36,8 @@ impl<D: Device> Walk<'_, D> {
             let (action, name, digest) = (intent.id, name.as_str(), payload.digest.as_str());
             let unpack = payload.unpack;
             let size = (!unpack).then_some(stored.size);
-            Some(self.offer(OfferedFile { action, name, digest, size, unpack }).await?)
+            let reached = self.reached();
+            Some(self.offer(OfferedFile { action, name, digest, size, unpack, reached }).await?)
         } else {
             None
         };

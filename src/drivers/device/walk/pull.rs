@@ -19,16 +19,16 @@ impl<D: Device> Walk<'_, D> {
     /// Offers an image to the device, as soon as the ports of the run are open for it.
     pub(super) async fn offer(&self, file: OfferedFile<'_>) -> Result<Offer, Failure> {
         let offers = &self.desk.offers;
-        let scheme = offers.pick(&self.device.schemes())?;
+        let way = offers.pick(&self.fetch_ways(), file.reached)?;
         let waiting = offers.wait();
         self.desk.view.send_modify(|v| {
-            v.fetches_by = Some(scheme);
+            v.fetches_by = Some(way.scheme);
             v.return_path = ReturnPath::Pending { waiting: waiting.clone() };
             v.waits = vec![waiting];
         });
         let mut stop = self.desk.stop.clone();
         let offered = tokio::select! {
-            offered = offers.offer(scheme, file) => offered,
+            offered = offers.offer(way, file) => offered,
             Ok(_) = stop.wait_for(|stop| *stop) => {
                 Err(Failure::new(Reason::Cancelled, "the run was cancelled before the image was offered"))
             }

@@ -1,0 +1,67 @@
+//! Whether an image can be handed over at all, as far as that is known when the plan is made.
+
+use super::super::{Device, Way};
+use super::Walk;
+use crate::attempt::FetchWay;
+use crate::failure::Failure;
+use farrier_network::cidr;
+use farrier_update::device::Verb;
+use farrier_update::plan::Action;
+use farrier_update::{NodePlan, Reason};
+use std::net::IpAddr;
+
+impl<D: Device> Walk<'_, D> {
+    /// Returns why a component cannot be handed over in this way, which the plan then says. What has begun is not
+    /// asked again: an image that is fetched already can be.
+    pub(super) fn fits(&self, component: &str, way: Way) -> Result<(), Failure> {
+        if self.actions.iter().any(|action| action.component == component) {
+            return Ok(());
+        }
+        let payload = self.job.components.iter().find(|of| of.name == component);
+        let is_folder = payload.and_then(|of| of.payload.as_ref()).is_some_and(|payload| payload.unpack);
+        let is_pull = way.method.verbs().contains(&Verb::Pull);
+        let node = &self.job.node;
+        let takes_folder = if is_pull { self.device.fetches_folders() } else { Some(false) };
+        match (is_folder, takes_folder) {
+            (true, Some(true)) | (false, Some(false)) | (_, None) => {}
+            (true, Some(false)) => {
+                return Err(Failure::new(
+                    Reason::ImageNotForMachine,
+                    format!(
+                        "component {component} has payload.unpack, and {node} takes a file; make a baseline without payload.unpack for it"
+                    ),
+                ));
+            }
+            (false, Some(true)) => {
+                return Err(Failure::new(
+                    Reason::ImageNotForMachine,
+                    format!(
+                        "{node} fetches a folder, and the payload of component {component} is a file; make a baseline with the archive that has the folder, and payload.unpack: true"
+                    ),
+                ));
+            }
+        }
+        if is_pull {
+            self.desk.offers.pick(&self.fetch_ways(), self.reached())?;
+        }
+        Ok(())
+    }
+
+    /// Returns how the device fetches.
+    pub(super) fn fetch_ways(&self) -> Vec<FetchWay> {
+        let way = |scheme| FetchWay { scheme, port: self.device.fixed_port(scheme) };
+        self.device.schemes().into_iter().map(way).collect()
+    }
+
+    /// Returns the address at which the device answered.
+    pub(super) fn reached(&self) -> Option<IpAddr> {
+        cidr::parse(self.desk.view.borrow().address.as_deref()?)
+    }
+}
+
+/// Marks a component of a plan as one that cannot be handed over.
+pub(super) fn block(plan: &mut NodePlan, component: &str, failure: &Failure) {
+    if let Some(item) = plan.items.iter_mut().find(|item| item.component.name == component) {
+        item.action = Action::Blocked { why: failure.message.clone(), reason: failure.reason };
+    }
+}

@@ -20,6 +20,7 @@ const REFUSALS: &[Reason] = &[
     Reason::HostKeyChanged,
     Reason::HostKeyUnknown,
     Reason::SshNegotiationFailed,
+    Reason::LegacyAlgorithmsNeeded,
     Reason::SshSessionRefused,
     Reason::SshCommandRefused,
     Reason::SshTerminalRefused,

@@ -87,6 +87,8 @@ pub(super) struct Order {
 pub(super) struct Hints {
     /// Whether the words are there without which it is not accepted.
     pub(super) is_accepted: bool,
+    /// The questions about licence agreements that were answered with yes.
+    pub(super) agreed: Vec<String>,
     /// How far it is, in hundredths.
     pub(super) percent: Option<u8>,
     /// A line that looks like a question, and that nobody answers.
@@ -266,7 +268,11 @@ impl Talk<'_> {
                         }
                     }
                 }
-                Action::Percent(_) | Action::Accepted | Action::Unclear(_) | Action::End(_) => {
+                Action::Percent(_)
+                | Action::Accepted
+                | Action::Agreed(_)
+                | Action::Unclear(_)
+                | Action::End(_) => {
                     self.tell(action);
                 }
             }
@@ -281,6 +287,9 @@ impl Talk<'_> {
                     hints.unclear = None;
                 });
             }
+            (Action::Agreed(question), Some((_, hint))) => {
+                hint.send_modify(|hints| hints.agreed.push(question));
+            }
             (Action::Accepted, Some((_, hint))) => hint.send_modify(|hints| hints.is_accepted = true),
             (Action::Unclear(line), Some((_, hint))) => hint.send_modify(|hints| hints.unclear = Some(line)),
             (Action::End(answer), _) => {
@@ -288,7 +297,8 @@ impl Talk<'_> {
                     done.send(answer).ok();
                 }
             }
-            (Action::Send(_), _) | (Action::Percent(_) | Action::Accepted | Action::Unclear(_), None) => {}
+            (Action::Send(_), _)
+            | (Action::Percent(_) | Action::Accepted | Action::Agreed(_) | Action::Unclear(_), None) => {}
         }
     }
 }

@@ -28,7 +28,7 @@ impl Device {
         intent: &Intent,
         command: Command,
         image: Option<&Image>,
-        report: impl FnMut(Contact) + Send,
+        mut report: impl FnMut(Contact) + Send,
     ) -> (Answer, Option<Trouble>) {
         let ask = Ask::Request(command);
         let Some(left) = permission.time_left() else { return (Answer::NotBegun, None) };
@@ -44,7 +44,7 @@ impl Device {
         if self.is_running() {
             self.hang_up().await;
         }
-        match tokio::time::timeout_at(until, self.is_ready(&ask, report)).await {
+        match tokio::time::timeout_at(until, self.is_ready(&ask, &mut report)).await {
             Ok(Ok(None)) => {}
             Ok(Ok(Some((means, trouble)))) => return (refusal(means), Some(trouble)),
             Ok(Err(trouble)) => return (Answer::NotBegun, Some(trouble)),
@@ -62,6 +62,9 @@ impl Device {
             // sleep: what takes longer is followed.
             () = tokio::time::sleep(PATIENCE) => None,
         };
+        for question in &sent.hints.borrow().agreed {
+            report(Contact::AgreementAccepted { question: question.clone() });
+        }
         match said {
             None => {
                 self.running = Some(Running { action: intent.id, stage: Stage::Runs(sent) });

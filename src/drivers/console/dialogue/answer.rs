@@ -22,6 +22,8 @@ pub enum Action {
     Percent(u8),
     /// The words are there without which it is not accepted; it goes on.
     Accepted,
+    /// This question about a licence agreement is answered with yes.
+    Agreed(String),
     /// The device shows this, as if it asked something, and has shown nothing else for a while. The command was
     /// accepted, so it goes on: what looks like a question may be a pause of work that must not be disturbed.
     Unclear(String),

@@ -43,7 +43,9 @@ fn session(cuts: &[usize], pause: Duration) -> (Vec<Answer>, Vec<String>) {
     let closed = talk.dialogue.closed();
     answers.extend(closed.into_iter().filter_map(|action| match action {
         Action::End(answer) => Some(answer),
-        Action::Send(_) | Action::Percent(_) | Action::Accepted | Action::Unclear(_) => None,
+        Action::Send(_) | Action::Percent(_) | Action::Accepted | Action::Agreed(_) | Action::Unclear(_) => {
+            None
+        }
     }));
     (answers, talk.sent)
 }
@@ -162,6 +164,8 @@ proptest! {
 fn end_of(actions: Vec<Action>) -> Option<Answer> {
     actions.into_iter().find_map(|action| match action {
         Action::End(answer) => Some(answer),
-        Action::Send(_) | Action::Percent(_) | Action::Accepted | Action::Unclear(_) => None,
+        Action::Send(_) | Action::Percent(_) | Action::Accepted | Action::Agreed(_) | Action::Unclear(_) => {
+            None
+        }
     })
 }

@@ -2,6 +2,7 @@
 
 use super::answer::{Action, End, Typed, Unanswered};
 use super::{Dialogue, State};
+use crate::drivers::console::file::Need;
 use crate::drivers::console::product::{Question, Reply};
 use std::time::Duration;
 
@@ -100,6 +101,8 @@ impl Dialogue<'_> {
             (None, Reply::Key(_)) => None,
         };
         wait.answered = current;
+        let says_yes = refused.is_none() && matches!(question.needs, Some((Need::Agreement, _)));
+        let agreed = says_yes.then(|| Action::Agreed(self.secrets.blot_line(last)));
         let filled = template.map(|template| template.fill(&wait.values, &self.product.allowed));
         let typed = match (filled, &question.reply) {
             (Some(Ok(line)), _) => self.line(&line.text),
@@ -113,7 +116,7 @@ impl Dialogue<'_> {
         };
         self.note_sign(now);
         self.is_judged = true;
-        Some(vec![Action::Send(typed)])
+        Some([Action::Send(typed)].into_iter().chain(agreed).collect())
     }
 
     /// Ends the command if the prompt is back.

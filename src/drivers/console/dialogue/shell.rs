@@ -94,7 +94,7 @@ fn answers(terminal: &str, commands: &[&str]) -> Vec<Answer> {
         while let Some(action) = actions.pop() {
             match action {
                 Action::Send(typed) => shell.input.write_all(typed.bytes()).unwrap(),
-                Action::Percent(_) | Action::Accepted | Action::Unclear(_) => {}
+                Action::Percent(_) | Action::Accepted | Action::Agreed(_) | Action::Unclear(_) => {}
                 Action::End(answer) => {
                     answers.push(answer);
                     let next = commands.pop_front().filter(|_| dialogue.is_idle());

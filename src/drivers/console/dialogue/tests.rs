@@ -27,6 +27,7 @@ pub(super) struct Talk<'p> {
     pub(super) sent: Vec<String>,
     pub(super) percents: Vec<u8>,
     pub(super) accepted: u32,
+    pub(super) agreed: Vec<String>,
     pub(super) unclear: Vec<String>,
 }
 
@@ -39,6 +40,7 @@ impl<'p> Talk<'p> {
             sent: Vec::new(),
             percents: Vec::new(),
             accepted: 0,
+            agreed: Vec::new(),
             unclear: Vec::new(),
         }
     }
@@ -50,6 +52,7 @@ impl<'p> Talk<'p> {
                 Action::Send(typed) => self.sent.push(String::from_utf8_lossy(typed.bytes()).into_owned()),
                 Action::Percent(percent) => self.percents.push(percent),
                 Action::Accepted => self.accepted += 1,
+                Action::Agreed(question) => self.agreed.push(question),
                 Action::Unclear(line) => self.unclear.push(line),
                 Action::End(end) => answer = Some(end),
             }
@@ -206,6 +209,20 @@ fn without_consent_the_answer_is_no() {
     assert_eq!(talk.sent.last().unwrap(), "n\r");
     let answer = talk.hears("n\r\nswitch:admin> ").unwrap();
     assert_eq!((answer.missing, answer.accepted), (Some(Need::Restart), false));
+}
+
+/// Nobody would know to which licence agreement Farrier has said yes, or it would say so for a no.
+#[test]
+fn a_licence_agreement_that_is_accepted_is_told() {
+    let question = "Do you accept the agreement (yes/no)?";
+    for (consents, sent, agreed) in
+        [(&[Need::Agreement][..], "y\r", vec![question.to_owned()]), (&[Need::Restart], "n\r", Vec::new())]
+    {
+        let mut talk = signed_in(&FOS);
+        talk.downloads(consents);
+        talk.hears(&format!("\r\nEnd User License Agreement\r\n{question} "));
+        assert_eq!((talk.sent.last().unwrap().as_str(), &talk.agreed), (sent, &agreed));
+    }
 }
 
 /// The same words ask for a restart that interrupts and for one that does not.

@@ -30,6 +30,7 @@ enum Command {
 
 /// Where product files of users are.
 #[derive(Debug, clap::Args)]
+#[group(id = "console")]
 pub struct Options {
     /// Directory with product files for devices with a command line: those that end with .yaml. One with the name of a
     /// product that Farrier has replaces it.

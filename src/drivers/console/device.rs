@@ -13,7 +13,7 @@ pub(super) use settings::{Settings, usual_limits};
 
 use super::dialogue::Answer as Said;
 use super::file::{Need, Verb as Command};
-use super::product::Product;
+use super::product::{Product, Pull};
 use super::push::Pusher;
 use super::session::{Sent, Session};
 use crate::attempt::logbook::Intended;
@@ -45,6 +45,10 @@ pub(super) struct Device {
     running: Option<Running>,
     /// Sends images over HTTPS, once it was needed.
     pusher: Option<Pusher>,
+    /// What the device calls its things, by the entries of its versions, as they were read last.
+    parts: BTreeMap<String, String>,
+    /// Questions about licence agreements that were answered with yes, and not reported yet.
+    agreed: BTreeSet<String>,
     /// What the device calls the images that this attempt has sent.
     sent: Vec<Ticket>,
     /// The recorded actions, as they were passed in last.
@@ -84,6 +88,8 @@ impl device::Device for Device {
             line: None,
             running: None,
             pusher: None,
+            parts: BTreeMap::new(),
+            agreed: BTreeSet::new(),
             sent: Vec::new(),
             actions: Vec::new(),
         })
@@ -96,10 +102,11 @@ impl device::Device for Device {
     async fn read(
         &mut self,
         actions: &[Action],
-        report: impl FnMut(Contact) + Send,
+        mut report: impl FnMut(Contact) + Send,
     ) -> Result<Reading, Trouble> {
         let at = attempt::now();
         actions.clone_into(&mut self.actions);
+        self.report_agreements(&mut report);
         // What still runs in the session is not followed any more: the walk reads after it has decided that.
         if self.is_running() {
             self.hang_up().await;
@@ -166,6 +173,16 @@ impl device::Device for Device {
         self.product().pulls.iter().map(|pull| pull.scheme).collect()
     }
 
+    fn fetches_folders(&self) -> Option<bool> {
+        let (folders, files): (Vec<&Pull>, Vec<&Pull>) =
+            self.product().pulls.iter().partition(|pull| pull.folder);
+        match (folders.is_empty(), files.is_empty()) {
+            (true, false) => Some(false),
+            (false, true) => Some(true),
+            (true, true) | (false, false) => None,
+        }
+    }
+
     fn fixed_port(&self, scheme: Scheme) -> Option<u16> {
         self.product().pulls.iter().find(|pull| pull.scheme == scheme)?.port
     }
@@ -195,6 +212,18 @@ impl Device {
                 ),
             )),
         }
+    }
+
+    /// Reports the licence agreements that were accepted.
+    fn report_agreements(&mut self, report: &mut impl FnMut(Contact)) {
+        for question in std::mem::take(&mut self.agreed) {
+            report(Contact::AgreementAccepted { question });
+        }
+    }
+
+    /// Returns the entry of the versions that a component is about.
+    fn entry_of(&self, component: &str) -> Option<&str> {
+        self.components.iter().find(|known| known.name == component)?.own_entry()
     }
 
     /// Returns the action that the device may be at work on.

@@ -320,6 +320,9 @@ pub struct Pull {
     /// The product's word for it, for `{protocol}`.
     #[serde(default)]
     pub word: String,
+    /// Whether it fetches a folder: the payload is an archive, with `payload.unpack`.
+    #[serde(default)]
+    pub folder: bool,
     /// The port at which the device looks for the server, if that cannot be chosen.
     pub port: Option<u16>,
     /// Where that is from.

@@ -239,6 +239,8 @@ pub struct Pull {
     pub scheme: Scheme,
     /// The product's word for it.
     pub word: String,
+    /// Whether it fetches a folder.
+    pub folder: bool,
     /// The port at which the device looks for the server, if that cannot be chosen.
     pub port: Option<u16>,
 }

@@ -1,7 +1,7 @@
 //! How far the work of a command is.
 
 use super::super::dialogue::{Answer as Said, End};
-use super::super::file::{Stage as Standing, Verb as Command};
+use super::super::file::{Stage as Standing, Verb as Command, When};
 use super::super::read;
 use super::super::session::{Ask, Sent, gone};
 use super::reading::ticket_of;
@@ -26,6 +26,7 @@ impl Device {
         let said = match &mut running.stage {
             Stage::Over(said) => said.clone(),
             Stage::Runs(sent) => {
+                self.agreed.extend(sent.hints.borrow().agreed.clone());
                 let Some(said) = ended(sent) else { return Ok(under_way(sent)) };
                 running.stage = Stage::Over(said.clone());
                 self.is_over(&said).await;
@@ -58,6 +59,7 @@ impl Device {
             return self.by_work(action, told).await;
         }
         match told {
+            Some(told) if told.progress == Progress::Done => self.once_settled(told).await,
             Some(told) => Ok(told),
             None => self.by_versions(action).await,
         }
@@ -72,7 +74,7 @@ impl Device {
             End::Closed | End::TimedOut(_) | End::TooMuch if said.refused.is_none() => None,
             End::Prompt(_) if !is_failed => Some(Progress::Done.into()),
             End::Prompt(_) | End::Question(..) | End::Closed | End::TimedOut(_) | End::TooMuch => {
-                let failure = self.why(&self.named(&ask), said);
+                let failure = self.why_not(&ask, said);
                 Some(Report {
                     reason: Some(failure.reason),
                     words: failure.message,
@@ -104,7 +106,7 @@ impl Device {
             Some(Standing::Failed) => {
                 Report { reason: Some(self.reason_of(action, &words)), ..report(Progress::Failed) }
             }
-            Some(Standing::Done) => self.unless_copied(report(Progress::Done)).await?,
+            Some(Standing::Done) => self.once_settled(report(Progress::Done)).await?,
             Some(Standing::Nothing) | None => match told {
                 Some(told) => told,
                 None => self.by_versions(action).await?,
@@ -112,20 +114,36 @@ impl Device {
         })
     }
 
-    /// While two copies of the firmware differ, the work is not over.
-    async fn unless_copied(&mut self, report: Report) -> Result<Report, Trouble> {
-        let differs = self.versions().await?.iter().any(|installed| installed.other.is_some());
-        let progress = if differs { Progress::Running } else { report.progress };
-        Ok(Report { progress, ..report })
+    /// While two copies of the firmware differ, or what must be so again is not, the work is not over.
+    async fn once_settled(&mut self, report: Report) -> Result<Report, Trouble> {
+        if self.versions().await?.iter().any(|installed| installed.other.is_some()) {
+            return Ok(Report { progress: Progress::Running, ..report });
+        }
+        for number in 0..self.product().checks.len() {
+            let is_asked =
+                self.product().checks.get(number).is_some_and(|check| check.when == When::BeforeAndAfter);
+            if !is_asked {
+                continue;
+            }
+            let said = self.reads(Ask::Check(number)).await?;
+            let Some(check) = self.product().checks.get(number) else { continue };
+            if let Some((_, line)) = read::failed_check(check, &said) {
+                let words = format!("{} is not as it must be: {line}", check.name);
+                return Ok(Report { words, ..Progress::Running.into() });
+            }
+        }
+        Ok(report)
     }
 
     /// Returns how far work is of which the device shows nothing: it is over when the version is there, or when the
     /// device has restarted.
     async fn by_versions(&mut self, action: &Action) -> Result<Report, Trouble> {
         let versions = self.versions().await?;
-        let is_there = versions.iter().any(|installed| installed.version == action.to);
+        let entry = self.entry_of(&action.component);
+        let mut own = versions.iter().filter(|installed| entry.is_none_or(|entry| installed.entry == entry));
+        let is_there = own.any(|installed| installed.version == action.to);
         if is_there && !action.to.is_empty() && action.to != action.follows {
-            return self.unless_copied(Progress::Done.into()).await;
+            return self.once_settled(Progress::Done.into()).await;
         }
         if self.product().boot.is_some() && !action.boot.is_empty() {
             let boot = self.boot_mark().await?;

@@ -21,6 +21,12 @@ pub(super) fn values(device: &Device, intent: &Intent, image: Option<&Image>) ->
         Some(component) => values.with(Slot::Version, component.version.trim()),
         None => values,
     };
+    // What the device calls the thing whose version is the component's.
+    let part = device.entry_of(&intent.component).and_then(|entry| device.parts.get(entry));
+    let values = match part {
+        Some(part) => values.with(Slot::Part, part),
+        None => values,
+    };
     let Some(image) = image else { return Ok(values) };
     let Some(offer) = &image.offer else { return Ok(values.with(Slot::File, &image.name)) };
     of_offer(device, offer, values.with(Slot::File, &image.name))

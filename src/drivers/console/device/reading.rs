@@ -30,6 +30,8 @@ impl Device {
         if versions.is_empty() {
             return Err(self.nothing_found(&Ask::Versions, &said));
         }
+        let named = versions.iter().filter_map(|found| Some((found.entry.clone(), found.part.clone()?)));
+        self.parts = named.collect();
         let standing = if self.reads_work { self.standing().await? } else { None };
         Ok(Found { versions, standing, boot, product: self.product().name.clone() })
     }

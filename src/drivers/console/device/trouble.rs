@@ -97,6 +97,23 @@ impl Device {
         known.map_or_else(|| format!("{ask:?}"), |command| format!("`{}`", command.template))
     }
 
+    /// Returns why a command that changes the device was not done. One that ends with the prompt, and with neither the
+    /// words that accept it nor words that the product file knows, was refused.
+    pub(super) fn why_not(&self, ask: &Ask, said: &Said) -> Failure {
+        let what = self.named(ask);
+        if said.refused.is_some() || said.missing.is_some() || !matches!(said.end, End::Prompt(_)) {
+            return self.why(&what, said);
+        }
+        let (node, file, quote) = (&self.node, &self.product().name, said.quote());
+        let last = if quote.is_empty() { "nothing" } else { &quote };
+        Failure::new(
+            Reason::DeviceRefused,
+            format!(
+                "{node} did not accept {what}, and said: {last}; the product file {file} does not know these words. If they are about the image, use the vendor's image for this device"
+            ),
+        )
+    }
+
     /// Returns why a command was of no use: what the device refused, or how it ended.
     pub(super) fn why(&self, what: &str, said: &Said) -> Failure {
         let node = &self.node;

@@ -110,7 +110,7 @@ impl Device {
     /// Returns what is known after a command that has ended already.
     async fn answered(&mut self, intent: &Intent, ask: &Ask, said: Said) -> (Answer, Option<Trouble>) {
         self.is_over(&said).await;
-        let why = || Some(answer(self.why(&self.named(ask), &said)));
+        let why = || Some(answer(self.why_not(ask, &said)));
         let needs_words = self.needs_words(ask);
         if said.accepted {
             return self.began(intent, said);

@@ -1,7 +1,7 @@
 //! The check of what only the whole product file shows, and the product that is made of it.
 
 use super::{FORMAT, Fit, Lint};
-use crate::drivers::console::file::{self, Protocol, Verb};
+use crate::drivers::console::file::{self, Protocol, Pull as Written, Verb};
 use crate::drivers::console::product::{Mode, Product, Pull, Reply, Restart, Session, Terminal, Through};
 use crate::drivers::console::template::Slot;
 use regex::Regex;
@@ -143,7 +143,8 @@ impl Lint<'_> {
             if !seen.insert(pull.scheme) {
                 self.find(&at, "the protocol is there twice");
             }
-            pulls.push(Pull { scheme: pull.scheme.scheme(), word: pull.word.clone(), port: pull.port });
+            let Written { word, folder, port, .. } = pull.clone();
+            pulls.push(Pull { scheme: pull.scheme.scheme(), word, folder, port });
         }
         pulls
     }

@@ -1,20 +1,26 @@
 //! Doubles of devices with a command line as machines of the kit.
 
+mod answers;
+mod attempt;
+mod cases;
+
+pub(crate) use cases::{FOS, OA, OTHERS};
+
 use super::services::{Services, Shelf};
-use farrier::attempt::{DeviceOrder, Goal, Job, LogOptions, Offers, Scheme, Tools};
+use cases::Case;
+use farrier::attempt::{DeviceOrder, Goal, Job, LogOptions, Offers, Tools};
 use farrier::callback::Registry;
 use farrier::conformance::{Bench, Fault, Footprint, Journal, Subject};
 use farrier::drivers::console::{Catalogue, Console, Product, lint, products};
 use farrier::drivers::{Class, Driver, HttpsSettings, Keys, Node, Privilege, SshSettings};
 use farrier::engines::Engines;
 use farrier::metrics::Metrics;
-use farrier::payload::Store;
+use farrier::payload::{Store, Tree};
 use farrier::ssh::{Algorithms, Family};
 use farrier::tls::{Fingerprint, Trust};
 use farrier_console_double::fault::{self, Armed};
 use farrier_console_double::image::{Header, digest};
 use farrier_console_double::{Config, Double, Product as Doubled, Settings};
-use farrier_network::MachineType;
 use farrier_update::device::Limits;
 use farrier_update::{
     AppliesTo, Component, FailedDependency, Force, InstallerKind, Needs, PayloadRef, RebootNeed,
@@ -28,9 +34,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a device is followed after an installation began.
-const TIMEOUT: Duration = Duration::from_secs(15);
-
 /// How long a runner that does not answer may act.
 const HOLD: Duration = Duration::from_secs(3);
 
@@ -40,44 +43,8 @@ const REST: Duration = Duration::from_secs(10);
 /// After so many looks without work, a double is at rest: longer than it takes to start again.
 const LOOKS: u32 = 8;
 
-/// What is tried of one product.
-pub(crate) struct Case {
-    /// The double, and the part of it whose version is shown.
-    pub(crate) double: &'static str,
-    pub(crate) part: &'static str,
-    /// The product file, and the entry in its versions.
-    pub(crate) product: &'static str,
-    pub(crate) entry: &'static str,
-    pub(crate) type_: MachineType,
-    /// The version that is installed.
-    pub(crate) version: &'static str,
-    pub(crate) scheme: Scheme,
-}
-
-/// A switch with Fabric OS.
-pub(crate) const FOS: Case = Case {
-    double: "fos",
-    part: "fos",
-    product: "brocade-fos",
-    entry: "Fabric OS",
-    type_: MachineType::FCSwitch,
-    version: "v8.2.3c",
-    scheme: Scheme::Sftp,
-};
-
-/// An enclosure's Onboard Administrator, which is sent its image over HTTPS.
-pub(crate) const OA: Case = Case {
-    double: "oa",
-    part: "oa-1",
-    product: "onboard-administrator",
-    entry: "Onboard Administrator",
-    type_: MachineType::OnboardAdministrator,
-    version: "9.90",
-    scheme: Scheme::Ftp,
-};
-
 /// Times that fit a double. What is waited for on a real device for minutes takes seconds.
-fn limits() -> Limits {
+fn limits(case: &Case) -> Limits {
     let seconds = Duration::from_secs;
     Limits {
         has_sessions: false,
@@ -95,7 +62,7 @@ fn limits() -> Limits {
         reset: seconds(20),
         busy: seconds(20),
         post: seconds(20),
-        overdue: seconds(20),
+        overdue: case.overdue,
     }
 }
 
@@ -124,17 +91,34 @@ impl Consoles {
     }
 
     fn image(&self, bad_signature: bool) -> Vec<u8> {
-        Header { bad_signature, ..Header::new(self.case.double, self.case.version) }.to_file()
+        let mut header = Header { bad_signature, ..Header::new(self.case.double, self.case.version) };
+        (self.case.image)(&mut header);
+        if self.case.folder { archive(&header.to_file()) } else { header.to_file() }
+    }
+
+    fn digest(&self, is_bad: bool) -> String {
+        format!("sha256:{}", digest(&self.image(is_bad)))
     }
 
     fn file(&self, is_bad: bool) -> PathBuf {
-        self.dir.path().join(if is_bad { "bad.bin" } else { "good.bin" })
+        self.dir.path().join(if is_bad { "bad.tar" } else { "good.tar" })
     }
 
     /// The images, by digest.
     fn files(&self) -> BTreeMap<String, PathBuf> {
-        let file = |is_bad| (format!("sha256:{}", digest(&self.image(is_bad))), self.file(is_bad));
+        let file = |is_bad| (self.digest(is_bad), self.file(is_bad));
         [file(false), file(true)].into()
+    }
+
+    /// What is in the images that are archives, by digest.
+    async fn trees(&self) -> BTreeMap<String, Arc<Tree>> {
+        let mut trees = BTreeMap::new();
+        for is_bad in [false, true].into_iter().filter(|_| self.case.folder) {
+            let (store, digest) = (&self.tools.store, self.digest(is_bad));
+            std::fs::copy(self.file(is_bad), store.path(&digest).unwrap()).unwrap();
+            trees.insert(digest.clone(), store.tree("firmware", &digest).await.unwrap());
+        }
+        trees
     }
 
     /// The product, whose times are those of a double, and which looks for its image at this port.
@@ -144,6 +128,9 @@ impl Consoles {
         assert!(refused.is_empty(), "{refused:?}");
         let mut product = catalogue.choose(self.case.type_, Some(self.case.product)).unwrap().clone();
         product.session.settle = Duration::from_millis(100);
+        if let Some(quiet) = self.case.quiet {
+            product.requests.values_mut().for_each(|request| request.command.quiet = Some(quiet));
+        }
         product.pulls.retain(|pull| pull.scheme == self.case.scheme);
         product.pulls.iter_mut().filter_map(|pull| pull.port.as_mut()).for_each(|fixed| *fixed = port);
         assert!(lint::read(text).is_ok());
@@ -161,18 +148,53 @@ impl Consoles {
             firmware: Some(self.case.entry.to_owned()),
             payload: Some(PayloadRef {
                 url: format!("file:///{name}"),
-                digest: format!("sha256:{}", digest(&self.image(is_bad))),
+                digest: self.digest(is_bad),
                 size: None,
-                unpack: false,
+                unpack: self.case.folder,
                 signatures: Vec::new(),
             }),
             requires: Vec::new(),
             needs: Needs::default(),
             reboot: RebootNeed::IfRequested,
             interruptible: true,
-            timeout: TIMEOUT,
+            timeout: self.case.timeout,
         }
     }
+}
+
+impl Consoles {
+    /// A new double.
+    async fn one(&self) -> One<'_> {
+        let services = Services::open(self.case.host, self.files(), self.trees().await);
+        let mut config = Config::new(Doubled::named(self.case.double).unwrap());
+        config.address = self.case.host;
+        let port = services.port(self.case.scheme);
+        config.settings = Settings {
+            flash_ms: 1000,
+            reboot_ms: 300,
+            commit_ms: 300,
+            ports: BTreeMap::from([(self.case.scheme.to_string(), port)]),
+            tree: self.case.folder,
+            ..Settings::default()
+        };
+        let double = Arc::new(Double::start(config).await.unwrap());
+        let host_keys = RefCell::new(double.host_keys().to_vec());
+        let has_bad_image = Cell::new(false);
+        One { of: self, double, services, host_keys, has_bad_image }
+    }
+}
+
+/// An archive with what a switch fetches: the list of the packages, and the packages.
+fn archive(image: &[u8]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let (first, second) = image.split_at(image.len() / 2);
+    let list: &[u8] = b"a.rpm\nb.rpm\n";
+    for (path, content) in [("v/release.plist", list), ("v/a.rpm", first), ("v/b.rpm", second)] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        archive.append_data(&mut header, path, content).unwrap();
+    }
+    archive.into_inner().unwrap()
 }
 
 impl Bench for Consoles {
@@ -181,22 +203,7 @@ impl Bench for Consoles {
     }
 
     fn machine(&self) -> LocalBoxFuture<'_, Rc<dyn Subject + '_>> {
-        Box::pin(async {
-            let services = Services::open(self.files());
-            let mut config = Config::new(Doubled::named(self.case.double).unwrap());
-            let port = services.port(self.case.scheme);
-            config.settings = Settings {
-                flash_ms: 1000,
-                reboot_ms: 300,
-                commit_ms: 300,
-                ports: BTreeMap::from([(self.case.scheme.to_string(), port)]),
-                ..Settings::default()
-            };
-            let double = Arc::new(Double::start(config).await.unwrap());
-            let host_keys = RefCell::new(double.host_keys().to_vec());
-            let has_bad_image = Cell::new(false);
-            Rc::new(One { of: self, double, services, host_keys, has_bad_image }) as Rc<dyn Subject>
-        })
+        Box::pin(async { Rc::new(self.one().await) as Rc<dyn Subject> })
     }
 
     fn journal(&self) -> Journal {
@@ -269,8 +276,8 @@ impl Subject for One<'_> {
             name: self.of.case.double.to_owned(),
             type_: self.of.case.type_,
             product: None,
-            addresses: vec!["127.0.0.1".into()],
-            families: vec![Family::V4],
+            addresses: vec![self.of.case.host.to_string()],
+            families: vec![if self.of.case.host.is_ipv6() { Family::V6 } else { Family::V4 }],
             ssh: SshSettings {
                 port: self.double.ssh().port(),
                 host_keys: self.host_keys.borrow().clone(),
@@ -283,7 +290,8 @@ impl Subject for One<'_> {
         let data = [("username", "admin"), ("password", "password")];
         let data = data.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
         let product = self.of.product(self.services.port(self.of.case.scheme));
-        Console::driver_with(&node, &Keys { name: "login".into(), data }, product, limits()).unwrap()
+        Console::driver_with(&node, &Keys { name: "login".into(), data }, product, limits(&self.of.case))
+            .unwrap()
     }
 
     fn tools(&self) -> Tools {
@@ -310,7 +318,7 @@ impl Subject for One<'_> {
             resumed: false,
             components: vec![self.of.component(self.has_bad_image.get())],
             access: BTreeMap::new(),
-            device: DeviceOrder { resets_host: true, ..DeviceOrder::default() },
+            device: DeviceOrder { resets_host: true, interrupts: true, ..DeviceOrder::default() },
             force: Force::default(),
             on_failed_dependency: FailedDependency::default(),
             lease_seconds: 900,
@@ -346,7 +354,9 @@ impl Subject for One<'_> {
                 self.double.armed().is_empty()
             }
             Fault::ResetsItself => self.count("reboot", |reboot| reboot["why"] == "control") > 0,
-            Fault::ImageRefused => self.count("fetch", |fetch| fetch.get("bytes").is_some()) > 0,
+            Fault::ImageRefused => {
+                self.count("fetch", |fetch| fetch.get("bytes").is_some()) + self.count("upload", |_| true) > 0
+            }
             Fault::WayBackShut => self.count("fetch", |fetch| fetch.get("error").is_some()) > 0,
             Fault::WorkVanishes | Fault::FailureThatIsNone => false,
             Fault::SessionLost | Fault::AnotherIdentity => true,
@@ -358,6 +368,7 @@ impl Subject for One<'_> {
         Ok(match fault {
             Fault::WorkVanishes => return Err("it remembers its last work".into()),
             Fault::FailureThatIsNone => return Err("its status is what it does".into()),
+            Fault::WayBackShut if self.double.https().is_some() => return Err("it is sent its image".into()),
             Fault::SessionLost => self.arm(fault::Fault::DropSessions, some),
             Fault::ResetsItself => {
                 let double = self.double.clone();

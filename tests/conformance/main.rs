@@ -101,3 +101,13 @@ async fn console_sends_an_image_to_an_onboard_administrator() {
     let report = conformance::run_only(&Consoles::new(console::OA), "update").await;
     assert!(report.is_passed(), "{report}");
 }
+
+/// What the product file of a device says would be compared with a manual only, and never be worked with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn console_updates_each_other_product() {
+    let benches: Vec<Consoles> = console::OTHERS.into_iter().map(Consoles::new).collect();
+    let reports = benches.iter().map(|bench| conformance::run_only(bench, "update"));
+    for report in futures::future::join_all(reports).await {
+        assert!(report.is_passed(), "{report}");
+    }
+}

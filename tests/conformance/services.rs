@@ -6,24 +6,25 @@ use farrier::callback::{
     OpenService, Pair, Registry, RunIdentity, Server, ServerOptions, bind, bind_service, in_url, serve,
 };
 use farrier::failure::Failure;
+use farrier::payload::Tree;
 use farrier_network::FileService;
 use farrier_update::Reason;
 use farrier_update::device::ActionId;
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-
-const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The session of all offers: each double has a run of its own.
 const SESSION: &str = "kit";
 
 /// The server of one double.
 pub(crate) struct Services {
+    /// Where they are.
+    host: IpAddr,
     /// Port of each protocol.
     ports: BTreeMap<Scheme, u16>,
     offered: Arc<Offered>,
@@ -40,6 +41,7 @@ pub(crate) struct Services {
 #[derive(Default)]
 struct Offered {
     files: BTreeMap<String, PathBuf>,
+    trees: BTreeMap<String, Arc<Tree>>,
     is_shut: Mutex<bool>,
     open: Mutex<BTreeMap<ActionId, One>>,
 }
@@ -69,8 +71,10 @@ impl OpenOffers for Offered {
     }
 
     fn content(&self, offer: &OpenOffer) -> BoxFuture<'static, Result<OfferContent, Failure>> {
-        let file = self.files.get(&offer.digest).cloned().map(OfferContent::File);
-        let found = file.ok_or_else(|| Failure::new(Reason::PayloadNotFound, "there is no such file"));
+        let file = || self.files.get(&offer.digest).cloned().map(OfferContent::File);
+        let tree = self.trees.get(&offer.digest).cloned().map(OfferContent::Tree);
+        let found =
+            tree.or_else(file).ok_or_else(|| Failure::new(Reason::PayloadNotFound, "there is no such file"));
         Box::pin(std::future::ready(found))
     }
 
@@ -104,14 +108,18 @@ impl OpenOffers for Offered {
 }
 
 impl Services {
-    /// Opens all services on loopback, for files by digest.
-    pub(crate) fn open(files: BTreeMap<String, PathBuf>) -> Arc<Self> {
-        let families = [Family::V4];
+    /// Opens all services at this address of loopback, for files and the content of archives by digest.
+    pub(crate) fn open(
+        host: IpAddr,
+        files: BTreeMap<String, PathBuf>,
+        trees: BTreeMap<String, Arc<Tree>>,
+    ) -> Arc<Self> {
+        let families = [if host.is_ipv6() { Family::V6 } else { Family::V4 }];
         let identity = Arc::new(RunIdentity::generate("kit").unwrap());
-        let offered = Arc::new(Offered { files, ..Offered::default() });
-        let (own, sources) = watch::channel(Arc::new(AddressSet::from_iter([LOOPBACK])));
+        let offered = Arc::new(Offered { files, trees, ..Offered::default() });
+        let (own, sources) = watch::channel(Arc::new(AddressSet::from_iter([host])));
         let (others, peers) = watch::channel(Arc::from([]));
-        let (of_certificate, names) = watch::channel(Arc::new(BTreeSet::from([LOOPBACK.to_string()])));
+        let (of_certificate, names) = watch::channel(Arc::new(BTreeSet::from([host.to_string()])));
         let options = ServerOptions {
             identity: identity.clone(),
             sources,
@@ -135,6 +143,7 @@ impl Services {
         ]);
         let open = [server.open(sftp, &keys), server.open(ftp, &keys)];
         Arc::new(Self {
+            host,
             ports,
             offered,
             identity,
@@ -197,7 +206,8 @@ impl Offers for Shelf {
             };
             let password = identity.password(SESSION, action);
             let login = scheme.service().map(|_| Login { user: ACCOUNT.to_owned(), password });
-            let url = format!("{scheme}://{LOOPBACK}:{port}{folder}/{}", in_url(file.name));
+            let at = SocketAddr::new(self.services.host, port);
+            let url = format!("{scheme}://{at}{folder}/{}", in_url(file.name));
             Ok(Offer { url, scheme, authority: identity.authority().to_owned(), login })
         })
     }
@@ -209,7 +219,7 @@ impl Offers for Shelf {
         let open = self.services.offered.open();
         let one = open.get(&action)?;
         Some(Fetch {
-            seen: one.is_seen.then_some(LOOPBACK),
+            seen: one.is_seen.then_some(self.services.host),
             rejected: None,
             is_shared: false,
             resumed: None,
@@ -218,8 +228,8 @@ impl Offers for Shelf {
             size: Some(one.size),
             idle: one.is_seen.then(|| one.at.elapsed()),
             age: one.at.elapsed(),
-            place: (LOOPBACK.to_string(), 0),
-            own: vec![LOOPBACK],
+            place: (self.services.host.to_string(), 0),
+            own: vec![self.services.host],
             strangers: Vec::new(),
         })
     }

@@ -1,0 +1,111 @@
+//! What a switch may answer besides the usual.
+
+use super::cases::{Case, FOS, OTHERS};
+use super::{Consoles, One};
+use farrier_console_double::Settings;
+use farrier_console_double::fault::{Armed, Fault};
+use farrier_update::{ComponentResult, Outcome, Reason};
+use std::time::Duration;
+
+/// Licence agreements come with these versions.
+const WITH_AGREEMENT: Case = Case { version: "v9.1.1", ..FOS };
+
+/// Nobody answers what no product file has.
+const ASKS: Case = Case { quiet: Some(Duration::from_secs(1)), ..FOS };
+
+async fn with(case: Case, fault: Option<Fault>) -> (ComponentResult, usize) {
+    let consoles = Consoles::new(case);
+    let one: One<'_> = consoles.one().await;
+    if let Some(fault) = fault {
+        one.double.arm(Armed::always(fault)).unwrap();
+    }
+    let result = one.result(|_| {}).await.0;
+    (result, one.flashes())
+}
+
+async fn refused(name: &str, case: Case, fault: Option<Fault>, reason: Reason) -> String {
+    let (result, flashes) = with(case, fault).await;
+    assert_eq!((result.outcome, result.reason), (Outcome::Failed, reason), "{name}: {result:#?}");
+    assert_eq!(flashes, 0, "{name}: {result:#?}");
+    result.message
+}
+
+/// The user would look for the cause in the wrong place, or the switch would run an image that is not for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_switch_refuses_has_its_reason() {
+    let question = "Does the moon look full? (Y/N) [N]: ";
+    let step = Case { image: |image| image.from = vec!["v8.9.9".into()], ..FOS };
+    let model = Case { image: |image| image.models = vec!["other".into()], ..FOS };
+    let signature = Case { image: |image| image.bad_signature = true, ..FOS };
+    let asks = Some(Fault::SecondPrompt { question: question.into() });
+    let (_, _, _, _, _, asked) = tokio::join!(
+        refused("no room", FOS, Some(Fault::NoRoom), Reason::DeviceFull),
+        refused("a step is missing", step, None, Reason::PrerequisiteMissing),
+        refused("another model", model, None, Reason::ImageNotForMachine),
+        refused("a bad signature", signature, None, Reason::ImageRefused),
+        refused("no agreement", WITH_AGREEMENT, None, Reason::AgreementMissing),
+        refused("an unknown question", ASKS, asks, Reason::PromptUnknown),
+    );
+    assert!(asked.contains(question.trim()), "{asked}");
+}
+
+/// The user has accepted the agreement, and nobody would know when and for which words that was used.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agreement_is_accepted_if_the_user_has_said_so() {
+    let consoles = Consoles::new(WITH_AGREEMENT);
+    let one = consoles.one().await;
+    let (result, view) = one.result(|job| job.device.accepts_agreements = true).await;
+    assert_eq!(result.outcome, Outcome::Updated, "{result:#?}");
+    assert_eq!(view.agreements.len(), 1, "{:?}", view.agreements);
+    assert!(view.agreements[0].contains("End User License Agreement"), "{:?}", view.agreements);
+}
+
+/// A switch that waits for a key in the middle of its work would wait for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pager_in_the_middle_of_the_progress_is_turned() {
+    let (result, flashes) = with(FOS, Some(Fault::PagerInProgress)).await;
+    assert_eq!((result.outcome, flashes), (Outcome::Updated, 1), "{result:#?}");
+}
+
+/// A run would never end, or would flash the switch again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_update_that_is_stuck_ends_with_its_limit() {
+    let short = Duration::from_secs(2);
+    let stuck = Case { timeout: short, overdue: short, ..FOS };
+    let consoles = Consoles::new(stuck);
+    let one = consoles.one().await;
+    one.double.arm(Armed::always(Fault::Stuck { percent: 99 })).unwrap();
+    let (result, _) = one.result(|_| {}).await;
+    assert_eq!(result.outcome, Outcome::Unverified, "{result:#?}");
+    assert_eq!(one.flashes(), 0);
+}
+
+/// The switch would look for a list of packages in a file, and be told that its path is wrong.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_for_a_switch_that_fetches_a_folder_is_refused_in_the_plan() {
+    let consoles = Consoles::new(FOS);
+    let one = consoles.one().await;
+    let (result, _) = one
+        .result(|job| {
+            for component in &mut job.components {
+                component.payload.as_mut().unwrap().unpack = false;
+            }
+        })
+        .await;
+    assert_eq!(result.reason, Reason::ImageNotForMachine, "{result:#?}");
+    assert!(result.message.contains("payload.unpack: true"), "{result:#?}");
+    assert_eq!(one.count("fetch", |_| true), 0);
+}
+
+/// The partner of a module would be updated while the module is still away, and servers would lose both ways.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_update_is_over_when_the_links_are_up_again() {
+    let [_, _, _, vc, _] = OTHERS;
+    let consoles = Consoles::new(vc);
+    let one = consoles.one().await;
+    one.double.set(Settings { reboot_ms: 2500, ..one.double.settings() });
+    let (result, _) = one.result(|_| {}).await;
+    assert_eq!(result.outcome, Outcome::Updated, "{result:#?}");
+    assert!(!one.is_at_work(), "{:#?}", one.double.state());
+    assert_eq!(one.double.version("enc0:1").as_deref(), Some("4.45"), "the other module");
+}

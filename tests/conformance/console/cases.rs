@@ -1,0 +1,126 @@
+//! What is tried of each product.
+
+use farrier::attempt::Scheme;
+use farrier_console_double::image::Header;
+use farrier_network::MachineType;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+/// What is tried of one product.
+#[derive(Clone)]
+pub(crate) struct Case {
+    /// The double, and the part of it whose version is shown.
+    pub(crate) double: &'static str,
+    pub(crate) part: &'static str,
+    /// The product file, and the entry in its versions.
+    pub(crate) product: &'static str,
+    pub(crate) entry: &'static str,
+    pub(crate) type_: MachineType,
+    /// The version that is installed.
+    pub(crate) version: &'static str,
+    pub(crate) scheme: Scheme,
+    /// Whether the image is a folder.
+    pub(crate) folder: bool,
+    /// Where the double and the services are.
+    pub(crate) host: IpAddr,
+    /// How long the device is followed after an installation began, and how much longer than that.
+    pub(crate) timeout: Duration,
+    pub(crate) overdue: Duration,
+    /// After how long an unknown question counts as one; `None`: as the product file has it.
+    pub(crate) quiet: Option<Duration>,
+    /// What is odd about the image.
+    pub(crate) image: fn(&mut Header),
+}
+
+const BASE: Case = Case {
+    double: "",
+    part: "",
+    product: "",
+    entry: "",
+    type_: MachineType::FCSwitch,
+    version: "",
+    scheme: Scheme::Sftp,
+    folder: false,
+    host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+    timeout: Duration::from_secs(15),
+    overdue: Duration::from_secs(20),
+    quiet: None,
+    image: |_| {},
+};
+
+/// A switch with Fabric OS, which fetches a folder.
+pub(crate) const FOS: Case = Case {
+    double: "fos",
+    part: "fos",
+    product: "brocade-fos",
+    entry: "Fabric OS",
+    version: "v8.2.3c",
+    folder: true,
+    ..BASE
+};
+
+/// An enclosure's Onboard Administrator, which is sent its image over HTTPS.
+pub(crate) const OA: Case = Case {
+    double: "oa",
+    part: "oa-1",
+    product: "onboard-administrator",
+    entry: "Onboard Administrator",
+    type_: MachineType::OnboardAdministrator,
+    version: "9.90",
+    scheme: Scheme::Ftp,
+    ..BASE
+};
+
+/// All other products, one of them over IPv6. Of a Virtual Connect domain one module is updated, and of a Moonshot
+/// chassis its manager.
+pub(crate) const OTHERS: [Case; 5] = [
+    Case {
+        double: "superdome-2",
+        part: "complex",
+        product: "superdome-2",
+        entry: "Complex",
+        type_: MachineType::Superdome2,
+        version: "3.7.99",
+        host: IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ..BASE
+    },
+    Case {
+        double: "superdome-x",
+        part: "complex",
+        product: "superdome-x",
+        entry: "Complex",
+        type_: MachineType::SuperdomeX,
+        version: "8.8.6",
+        scheme: Scheme::Https,
+        ..BASE
+    },
+    Case {
+        double: "sas-switch",
+        part: "sas-switch",
+        product: "sas-switch",
+        entry: "SAS switch",
+        type_: MachineType::SASSwitch,
+        version: "2.2.18.0",
+        scheme: Scheme::Http,
+        ..BASE
+    },
+    Case {
+        double: "vc",
+        part: "enc0:2",
+        product: "virtual-connect",
+        entry: "Virtual Connect enc0:2",
+        type_: MachineType::VirtualConnect,
+        version: "4.50",
+        ..BASE
+    },
+    Case {
+        double: "moonshot",
+        part: "cm",
+        product: "moonshot",
+        entry: "Moonshot cm",
+        type_: MachineType::Moonshot,
+        version: "1.60",
+        scheme: Scheme::Https,
+        ..BASE
+    },
+];

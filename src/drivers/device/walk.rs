@@ -267,7 +267,8 @@ impl<'a, D: Device> Walk<'a, D> {
             on_failed_dependency: self.job.on_failed_dependency,
         });
         for (component, method) in self.device.methods(&plan) {
-            let unfit = method.as_ref().ok().and_then(|way| self.fits(&component, *way).err());
+            let way = method.as_ref().ok().filter(|_| fits::is_to_install(&plan, &component));
+            let unfit = way.and_then(|way| self.fits(&component, *way).err());
             if let Some(failure) = unfit {
                 fits::block(&mut plan, &component, &failure);
                 self.refusals.insert(component, failure);

@@ -59,6 +59,13 @@ impl<D: Device> Walk<'_, D> {
     }
 }
 
+/// Reports whether the plan has this component installed. What is for other machines, or installed already, has to fit
+/// nothing.
+pub(super) fn is_to_install(plan: &NodePlan, component: &str) -> bool {
+    let item = plan.items.iter().find(|item| item.component.name == component);
+    item.is_some_and(|item| matches!(item.action, Action::Install { .. }))
+}
+
 /// Marks a component of a plan as one that cannot be handed over.
 pub(super) fn block(plan: &mut NodePlan, component: &str, failure: &Failure) {
     if let Some(item) = plan.items.iter_mut().find(|item| item.component.name == component) {

@@ -98,8 +98,12 @@ async fn hpux_is_updated_without_programs() {
 /// Nothing may connect back from an enclosure, so without a push it would never be updated.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn console_sends_an_image_to_an_onboard_administrator() {
-    let report = conformance::run_only(&Consoles::new(console::OA), "update").await;
-    assert!(report.is_passed(), "{report}");
+    let bench = Consoles::new(console::OA);
+    let reports =
+        ["update", "image refused", "answer lost"].map(|checks| conformance::run_only(&bench, checks));
+    for report in futures::future::join_all(reports).await {
+        assert!(report.is_passed(), "{report}");
+    }
 }
 
 /// What the product file of a device says would be compared with a manual only, and never be worked with.

@@ -33,6 +33,7 @@
 //!   user `ops` with its password; `secret(key, value)` and `without(key)` change the Secret;
 //!   `spec(json)` is merged over the ManagedNode's spec (RFC 7396: null removes); `label(k, v)`;
 //!   `reach(Reach::LinkLocal)`.
+//! - [`console::Console`]: the double of a device with a command line, at addresses of its own in the lab.
 //! - [`Machine`]: `sh("script")` as root on it, `file(path)`, `labctl("crash")` and the other
 //!   commands of labctl that take a name, `snapshot()`, `engines()` and `processes()` from outside.
 //! - [`payload`]: components for a Baseline from the payloads of the lab's image; `with(json)` changes
@@ -50,6 +51,7 @@
 //! With `E2E_TIMES=1` each test prints how long it took.
 
 pub(crate) mod api_server;
+pub(crate) mod console;
 pub(crate) mod https;
 pub(crate) mod lab;
 pub(crate) mod machine;

@@ -71,7 +71,7 @@ fn hp_ux_names_a_port_back_that_is_shut_and_fetches_when_both_are_open() {
             "spec": {"type": "ILO", "addresses": ["10.77.255.250"], "credentialsRef": {"name": "mp"}},
         });
         site.create::<ManagedNode>(&mp).await.expect("a ManagedNode");
-        let managed = Patch::Merge(json!({"spec": {"managedBy": "mp"}}));
+        let managed = Patch::Merge(json!({"spec": {"managedBy": {"name": "mp"}}}));
         let nodes = site.api::<ManagedNode>();
         nodes.patch("hp1", &PatchParams::default(), &managed).await.expect("a ManagedNode");
         let run = site.run("u2", with_ports(to("spring"))).await;

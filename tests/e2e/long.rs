@@ -5,3 +5,4 @@ mod distributions;
 mod emulated;
 mod faults;
 mod firewalls;
+mod switches;

@@ -23,6 +23,7 @@ mod callback;
 mod cancel;
 mod changed;
 mod conformance;
+mod console;
 mod crash;
 mod current;
 mod drivers;

@@ -1,6 +1,6 @@
 //! What happened, for tests to read: sign-ins, commands, fetches, flashes, reboots.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,6 +12,8 @@ pub struct Entry {
     pub number: u64,
     /// Since the start of the double.
     pub at_ms: u64,
+    /// Since 1970, so that the journals of several doubles can be compared.
+    pub unix_ms: u64,
     /// `sign-in`, `refused`, `command`, `answer`, `fetch`, `upload`, `flash`, `reboot`, `fault`.
     pub kind: String,
     /// What belongs to the kind.
@@ -32,7 +34,9 @@ impl Journal {
 
     pub(crate) fn write(&mut self, kind: &str, detail: Value) {
         let at_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.entries.push(Entry { number: self.next, at_ms, kind: kind.to_owned(), detail });
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+        self.entries.push(Entry { number: self.next, at_ms, unix_ms, kind: kind.to_owned(), detail });
         self.next += 1;
     }
 

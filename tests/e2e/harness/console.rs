@@ -1,0 +1,114 @@
+//! Doubles of devices with a command line, each in a network namespace of the lab with addresses of its own: SSH on 22,
+//! HTTPS on 443, and images fetched from there.
+
+use super::site::Site;
+use super::{lab, payload};
+use farrier::api::ManagedNode;
+use farrier_console_double::fault::{Armed, Fault};
+use farrier_console_double::{Config, Double, Entry, Settings};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::net::{IpAddr, Ipv6Addr};
+use std::os::fd::AsFd;
+use std::sync::mpsc;
+use tokio::sync::oneshot;
+
+/// A double that is described by a ManagedNode.
+pub(crate) struct Console {
+    /// Name of the ManagedNode.
+    pub(crate) name: String,
+    /// Its network namespace.
+    host: String,
+    /// The device.
+    pub(crate) double: Double,
+    /// The thread of the double ends when this is dropped.
+    _life: oneshot::Sender<()>,
+}
+
+impl Console {
+    /// Starts a double, and creates its Secret and its ManagedNode; `spec` is merged over that of the ManagedNode.
+    pub(crate) async fn up(site: &Site, name: &str, type_: &str, config: Config, spec: Value) -> Self {
+        let host = format!("{}-{name}", site.name);
+        site.expect_machine(&host);
+        lab::output("labctl", ["add", host.as_str(), "--flavour", "none"]).await;
+        let shown = lab::output("labctl", ["show", host.as_str()]).await;
+        let shown: Value = serde_json::from_str(&shown).expect("JSON of labctl show");
+        let (user, password) = (config.user.clone(), config.password.clone());
+        site.secret(name, &[("username", user.as_str()), ("password", password.as_str())]).await;
+        let (double, life) = inside(&host, config);
+        let mut full = json!({
+            "type": type_,
+            "addresses": [shown["v4"]],
+            "credentialsRef": {"name": name},
+            "ssh": {"hostKeys": double.host_keys()},
+        });
+        payload::merge(&mut full, spec);
+        let node = json!({
+            "apiVersion": "farrier.dev/v1alpha1", "kind": "ManagedNode",
+            "metadata": {"name": name, "labels": {"name": name}}, "spec": full,
+        });
+        site.create::<ManagedNode>(&node).await.expect("a ManagedNode that the API server accepts");
+        Self { name: name.to_owned(), host, double, _life: life }
+    }
+
+    /// Drops every connection that the device itself begins.
+    pub(crate) async fn may_not_call(&self) {
+        let rules = "table inet deny { chain out { type filter hook output priority 0; \
+                     oifname lo accept; meta l4proto { tcp, udp } ct state new drop; }; }";
+        let netns = format!("--net=/run/netns/{}", self.host);
+        lab::output("nsenter", [netns.as_str(), "nft", rules]).await;
+    }
+
+    /// Switches a fault on.
+    pub(crate) fn arm(&self, armed: Armed) {
+        self.double.arm(armed).expect("a fault of this double");
+    }
+
+    /// Switches a fault on until it is cleared.
+    pub(crate) fn always(&self, fault: Fault) {
+        self.arm(Armed::always(fault));
+    }
+
+    /// Changes settings.
+    pub(crate) fn set(&self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = self.double.settings();
+        change(&mut settings);
+        self.double.set(settings);
+    }
+
+    /// How many times a version was written.
+    pub(crate) fn flashes(&self, version: &str) -> usize {
+        self.entries("flash").iter().filter(|entry| entry.detail["version"] == version).count()
+    }
+
+    /// The entries of its journal of one kind.
+    pub(crate) fn entries(&self, kind: &str) -> Vec<Entry> {
+        self.double.journal().into_iter().filter(|entry| entry.kind == kind).collect()
+    }
+
+    /// How many sessions are open.
+    pub(crate) fn sessions(&self) -> usize {
+        self.double.state()["sessions"].as_array().map_or(0, Vec::len)
+    }
+}
+
+/// Starts a double on a thread that is in the machine's network namespace, and so are the programs that it starts.
+fn inside(host: &str, config: Config) -> (Double, oneshot::Sender<()>) {
+    let namespace =
+        File::open(format!("/run/netns/{host}")).expect("the network namespace of the lab's machine");
+    let config = Config { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), port: 22, https_port: 443, ..config };
+    let (send, receive) = mpsc::channel();
+    let (life, ended) = oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), None)
+            .expect("the namespace can be entered");
+        // One thread, because a namespace belongs to a thread.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            send.send(Double::start(config).await.expect("a double that listens"))
+                .expect("a test that waits");
+            ended.await.ok();
+        });
+    });
+    (receive.recv().expect("a double"), life)
+}

@@ -17,7 +17,9 @@ fn depot(site: &Site, product: &str, revision: &str, options: &[&str]) -> Compon
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doubles/hpux/make-depot");
     let made = Command::new(script).arg(&file).args([product, revision]).args(options).status();
     assert!(made.expect("make-depot").success());
-    site.payload(product, revision, "SwinstallDepot", &std::fs::read(file).expect("a depot"))
+    let bytes = std::fs::read(file).expect("a depot");
+    let component = site.payload(&product.to_lowercase(), revision, "SwinstallDepot", &bytes);
+    component.with(json!({"detect": {"package": product}}))
 }
 
 fn with_ports(mut spec: Value) -> Value {
@@ -83,7 +85,7 @@ fn hp_ux_names_a_port_back_that_is_shut_and_fetches_when_both_are_open() {
         let failing = ended.status.expect("a status").failing;
         assert!(failing.iter().all(|failing| failing.node == "mp") && failing.len() == 1, "{failing:?}");
         let update = run.node("hp1").await;
-        assert_eq!(outcome(&update, "Tool"), "Updated");
+        assert_eq!(outcome(&update, "tool"), "Updated");
         assert_eq!(update.state("TornDown"), "True", "{}", update.words("TornDown"));
         assert_eq!(hp1.file("/opt/Tool/version").as_deref().map(str::trim), Some("Tool A.02.00"));
     });

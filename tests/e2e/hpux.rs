@@ -39,8 +39,7 @@ async fn names(run: &Run<'_>, node: &str, port: u16) {
     let update = run.node(node).await;
     let words = update.words("CallbackReachable");
     assert_eq!(update.state("CallbackReachable"), "False", "{words}");
-    let [http, https] = PORTS;
-    let other = http + https - port;
+    let other = if port == PORTS[0] { PORTS[1] } else { PORTS[0] };
     assert!(words.contains(&format!(":{port}: refused")), "{words}");
     assert!(words.contains("from the machine to the runner"), "{words}");
     assert!(!words.contains(&format!(":{other}: refused")), "{words}");
@@ -69,6 +68,7 @@ fn hp_ux_names_a_port_back_that_is_shut_and_fetches_when_both_are_open() {
         // Row N12: its management processor is in another network, which cannot be reached.
         site.secret("mp", &[("username", "admin"), ("password", "x")]).await;
         let mp = json!({
+            "apiVersion": "farrier.dev/v1alpha1", "kind": "ManagedNode",
             "metadata": {"name": "mp"},
             "spec": {"type": "ILO", "addresses": ["10.77.255.250"], "credentialsRef": {"name": "mp"}},
         });

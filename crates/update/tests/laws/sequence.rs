@@ -12,8 +12,15 @@ use farrier_update::run::{
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-/// A node, one that comes after it, and what follows if the first is not reached.
-type Edge<'a> = (&'a NodeName, &'a NodeName, IfUnreachable);
+/// A node, and one that comes after it.
+struct Edge<'a> {
+    first: &'a NodeName,
+    then: &'a NodeName,
+    /// What follows if the first is not reached.
+    if_unreachable: IfUnreachable,
+    /// By the table of types alone.
+    by_table: bool,
+}
 
 /// Returns what comes before what in a run.
 fn edges(seen: &Observed) -> Vec<Edge<'_>> {
@@ -31,8 +38,9 @@ fn edges(seen: &Observed) -> Vec<Edge<'_>> {
             };
             let of_table = by_table.map_or(IfUnreachable::Skip, |edge| edge.if_unreachable);
             let in_table = seen.run.order == OrderPolicy::ByType && by_table.is_some();
-            let holds = is_managed(b, first) || (in_table && !replaced(a, b) && !replaced(b, a));
-            holds.then_some((first, then, of_table))
+            let by_table = !is_managed(b, first);
+            let holds = !by_table || (in_table && !replaced(a, b) && !replaced(b, a));
+            holds.then_some(Edge { first, then, if_unreachable: of_table, by_table })
         })
         .collect()
 }
@@ -42,7 +50,9 @@ pub(crate) fn is_circular(seen: &Observed) -> bool {
     let edges = edges(seen);
     let mut left: BTreeSet<&NodeName> = seen.targets.keys().collect();
     loop {
-        let free = left.iter().find(|node| !edges.iter().any(|(a, b, _)| b == *node && left.contains(a)));
+        let free = left
+            .iter()
+            .find(|node| !edges.iter().any(|edge| edge.then == **node && left.contains(edge.first)));
         let Some(&free) = free else { return !left.is_empty() };
         left.remove(free);
     }
@@ -68,6 +78,40 @@ fn partners<'a>(
     let group = seen.targets[node].relations.group.as_ref();
     let same = move |facts: &TargetFacts| group.is_some() && facts.relations.group.as_ref() == group;
     seen.targets.iter().filter(move |(other, facts)| *other != node && same(facts))
+}
+
+/// Reports whether the first of an edge permits what comes after it.
+fn went_well(seen: &Observed, edge: &Edge<'_>) -> bool {
+    let tolerates = edge.if_unreachable == IfUnreachable::Proceed;
+    is_done(&seen.targets[edge.first], |end| match end {
+        NodeEnd::Succeeded => true,
+        NodeEnd::Unreachable { .. } => tolerates,
+        NodeEnd::Failed { .. } | NodeEnd::Cancelled => false,
+    })
+}
+
+/// Reports whether nothing more happens to the first of an edge.
+fn is_over(seen: &Observed, skipped: &BTreeSet<&NodeName>, edge: &Edge<'_>) -> bool {
+    is_done(&seen.targets[edge.first], |_| true) || skipped.contains(edge.first)
+}
+
+/// Reports whether a node failed that comes before another by its type alone, and no other of that type succeeded.
+fn none_succeeded(seen: &Observed, edges: &[Edge<'_>], edge: &Edge<'_>) -> bool {
+    let kind = seen.targets[edge.first].relations.kind;
+    let is_like = |other: &&Edge<'_>| {
+        other.by_table && other.then == edge.then && seen.targets[other.first].relations.kind == kind
+    };
+    let mut alike = edges.iter().filter(is_like);
+    let failed = is_done(&seen.targets[edge.first], |_| true) && !went_well(seen, edge);
+    failed && !alike.any(|other| is_done(&seen.targets[other.first], |end| *end == NodeEnd::Succeeded))
+}
+
+/// Returns the nodes that a decision calls skipped.
+fn skipped(decision: &Decision) -> BTreeSet<&NodeName> {
+    let why = |failing: &&Failing| {
+        matches!(failing.reason, Reason::Skipped | Reason::ManagerNotFound | Reason::OrderCycle)
+    };
+    decision.status.failing.iter().filter(why).map(|failing| &failing.node).collect()
 }
 
 /// A node gets its turn only after those before it, and never beside a partner.
@@ -97,15 +141,16 @@ pub(crate) fn turns(seen: &Observed, decision: &Decision) -> Check {
     if !changes {
         return Ok(());
     }
-    for (first, then, if_unreachable) in edges(seen) {
+    let edges = edges(seen);
+    let skipped = skipped(decision);
+    for edge in &edges {
+        let Edge { first, then, .. } = *edge;
         let before = &seen.targets[first];
-        let over = is_done(before, |end| match end {
-            NodeEnd::Succeeded => true,
-            NodeEnd::Unreachable { .. } => if_unreachable == IfUnreachable::Proceed,
-            NodeEnd::Failed { .. } | NodeEnd::Cancelled => false,
-        });
         let held = before.hold && !is_active(seen, first) && !is_done(before, |_| true);
-        prop_assert!(!given.contains(then) || over || held, "{} before {} has ended well", then, first);
+        let over = held || if edge.by_table { is_over(seen, &skipped, edge) } else { went_well(seen, edge) };
+        prop_assert!(!given.contains(then) || over, "{} before {} has ended", then, first);
+        let hopeless = edge.by_table && none_succeeded(seen, &edges, edge);
+        prop_assert!(!given.contains(then) || !hopeless, "{} although none like {} succeeded", then, first);
         let under = given.contains(first) && is_active(seen, then);
         prop_assert!(!under, "{} although {}, which comes after it, is at work", first, then);
     }
@@ -119,11 +164,7 @@ pub(crate) fn turns(seen: &Observed, decision: &Decision) -> Check {
 
 /// A node is skipped only because of another one; and what is not begun for that reason is said to be skipped.
 pub(crate) fn skips(seen: &Observed, decision: &Decision) -> Check {
-    let why = |failing: &&Failing| {
-        matches!(failing.reason, Reason::Skipped | Reason::ManagerNotFound | Reason::OrderCycle)
-    };
-    let skipped: BTreeSet<&NodeName> =
-        decision.status.failing.iter().filter(why).map(|failing| &failing.node).collect();
+    let skipped = skipped(decision);
     prop_assert_eq!(decision.status.counts.skipped as usize, skipped.len(), "{:?}", decision.status);
     let edges = edges(seen);
     let circular = is_circular(seen);
@@ -133,10 +174,10 @@ pub(crate) fn skips(seen: &Observed, decision: &Decision) -> Check {
         prop_assert!(!begun, "{} is skipped although {:?}", node, facts.update);
         let bad = |facts: &TargetFacts| is_done(facts, |end| *end != NodeEnd::Succeeded);
         let gone = |facts: &TargetFacts| !facts.exists && facts.update.is_none();
-        let by_order = edges.iter().any(|(first, then, _)| {
-            let before = &seen.targets[*first];
-            *then == node
-                && (skipped.contains(*first)
+        let by_order = edges.iter().any(|edge| {
+            let before = &seen.targets[edge.first];
+            edge.then == node
+                && (skipped.contains(edge.first)
                     || bad(before)
                     || gone(before)
                     || before.update.as_ref().is_some_and(UpdateFacts::is_planned))
@@ -211,7 +252,7 @@ fn order(world: &World, name: &RunName) -> Check {
     }
     let seen = world.observe(name);
     let at_work = |node: &NodeName| seen.targets[node].update.as_ref().filter(|update| update.in_flight());
-    for (first, then, _) in edges(&seen) {
+    for Edge { first, then, .. } in edges(&seen) {
         // What was deleted and created again has lost its place for a while.
         if [first, then].into_iter().any(|node| world.nodes[node].disturbed) {
             continue;

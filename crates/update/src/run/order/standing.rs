@@ -46,6 +46,21 @@ impl<'a> Seen<'a> {
         self.unreachable = self.unreachable.or(other.unreachable);
     }
 
+    /// What it means for a node at the end of an edge.
+    fn on_edge(mut self, if_unreachable: IfUnreachable) -> Self {
+        let unreachable = self.unreachable.take();
+        match if_unreachable {
+            // Also what was not even tried, because what comes before it was not reached.
+            IfUnreachable::Proceed => self.bad = self.bad.filter(|skip| skip.cause != Cause::Unreachable),
+            IfUnreachable::Skip => {
+                if let Some(node) = unreachable {
+                    self.add(Self::bad(node, Cause::Unreachable));
+                }
+            }
+        }
+        self
+    }
+
     fn bad(node: &'a NodeName, cause: Cause) -> Self {
         Self { bad: Some(Skip { by: Some(node), root: node, cause }), ..Self::default() }
     }
@@ -125,17 +140,17 @@ impl<'g, 'a> Judge<'g, 'a> {
     fn judge(mut self) -> BTreeMap<&'a NodeName, Standing<'a>> {
         for &vertex in &self.graph.sorted {
             let mut seen = Seen::default();
+            let is_gate = self.graph.node(vertex).is_none();
+            let mut any_succeeded = false;
             for &(first, if_unreachable) in self.graph.before.get(vertex).into_iter().flatten() {
-                let mut shown = self.shown.get(first).copied().unwrap_or_default();
-                let is_gate = self.graph.node(vertex).is_none();
-                if let Some(node) = shown.unreachable.filter(|_| !is_gate) {
-                    shown.unreachable = None;
-                    match if_unreachable {
-                        IfUnreachable::Proceed => {}
-                        IfUnreachable::Skip => seen.add(Seen::bad(node, Cause::Unreachable)),
-                    }
-                }
-                seen.add(shown);
+                let shown = self.shown.get(first).copied().unwrap_or_default();
+                any_succeeded |= self.graph.node(first).is_some_and(|node| self.has_succeeded(node));
+                // A gate tells those behind it, whose edges say what that means.
+                seen.add(if is_gate { shown } else { shown.on_edge(if_unreachable) });
+            }
+            if is_gate && (any_succeeded || seen.open.is_some()) {
+                // One of many devices that failed keeps nobody who does not name it.
+                (seen.bad, seen.unreachable) = (None, None);
             }
             if let Some(node) = self.graph.node(vertex) {
                 let standing = self.standing(node, vertex, &seen);
@@ -235,6 +250,10 @@ impl<'g, 'a> Judge<'g, 'a> {
             NodeEnd::Failed { .. } | NodeEnd::Unreachable { .. } => true,
             NodeEnd::Cancelled => !run.deleting && run.desired != Desired::Cancel,
         }
+    }
+
+    fn has_succeeded(&self, node: &NodeName) -> bool {
+        matches!(self.nodes.get(node), Some(NodeProgress::Done(NodeEnd::Succeeded)))
     }
 
     fn group(&self, node: &NodeName) -> Option<&'a NodeName> {

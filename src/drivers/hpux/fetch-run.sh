@@ -13,7 +13,8 @@ part=${WORK%/*}/depot.part
 fetch() {
   rm -f "$part"
   case $TOOL in
-    curl) curl -s -S -f --connect-timeout 30 -K "$WORK/request" -o "$part" ;;
+    # A line that is dead is given up: no end of the connection may ever arrive.
+    curl) curl -q -s -S -f --connect-timeout 30 --speed-limit 1 --speed-time 60 -K "$WORK/request" -o "$part" ;;
     wget)
       if [ -s "$WORK/authority" ] && [ -n "$(cat "$WORK/authority")" ]; then
         wget -nv -t 1 -T 60 --ca-certificate="$WORK/authority" -O "$part" -i "$WORK/request"

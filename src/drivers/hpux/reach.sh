@@ -5,7 +5,9 @@
 #
 # Prints for each: reach INDEX WORDS…
 
-mkdir "$DIRECTORY" 2>/dev/null
+# Nobody else may have made it: what is written into it is written by root.
+rm -rf "$DIRECTORY"
+mkdir -m 700 "$DIRECTORY" || exit 1
 trap 'rm -rf "$DIRECTORY"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 printf '%s\n' "$AUTHORITY" >"$DIRECTORY/authority"

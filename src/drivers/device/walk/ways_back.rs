@@ -45,7 +45,10 @@ impl<D: Device> Walk<'_, D> {
             tokio::time::sleep(PAUSE).await;
         };
         self.has_ways_back = true;
-        if let Some(failure) = failure(&self.job.node, &dials, &ways, since) {
+        if let Some(mut failure) = failure(&self.job.node, &dials, &ways, since) {
+            if self.actions.is_empty() {
+                failure.message.push_str("; nothing was changed on it");
+            }
             return Err(failure);
         }
         // A machine without a tool for it is given what it needs in another way.
@@ -75,14 +78,16 @@ impl<D: Device> Walk<'_, D> {
         ways.map(|ways| Some(ways).filter(|ways| !ways.places.is_empty()))
     }
 
-    /// Ends an attempt that has changed nothing, because a way back is shut.
+    /// Ends an attempt because a way back is shut. What earlier attempts have left is removed by a clean-up, which
+    /// needs no way back.
     pub(super) async fn shut(mut self, failure: Failure) -> End {
         tracing::warn!(reason = %failure.reason, "{}", failure.message);
         self.device.close().await;
         self.desk.view.send_modify(|v| {
             v.fetches_by = None;
             v.return_path = ReturnPath::Unseen { failure: failure.clone() };
-            v.clean = Some(Ok(()));
+            v.clean = self.actions.is_empty().then_some(Ok(()));
+            v.deploying |= !self.actions.is_empty();
         });
         End::Failed(failure)
     }
@@ -103,7 +108,7 @@ fn failure(node: &str, dials: &[Dial], ways: &WaysBack, since: Instant) -> Optio
     let needed: Vec<String> =
         ways.places.iter().map(|Place { scheme, port, .. }| format!("{port} ({scheme})")).collect();
     let message = format!(
-        "{}. Such a machine needs {} in inventory and in deployment; nothing was changed on it",
+        "{}. Such a machine needs {} in inventory and in deployment",
         words.join("; "),
         needed.join(" and ")
     );

@@ -1,5 +1,6 @@
 //! A machine of the query: its endpoints, its channel, and the ports that it calls.
 
+use crate::api::managed_node::AddressFamily;
 use crate::api::update_run::{CallbackStatus, ListenPort, Operation};
 use crate::api::{ManagedNode, UpdateRun};
 use crate::convert;
@@ -262,11 +263,11 @@ fn notes_of(run: &UpdateRun, members: &[&ManagedNode]) -> Vec<String> {
 
 fn subject(node: &ManagedNode, run: Option<&UpdateRun>, channel: Option<Channel>) -> anyhow::Result<Subject> {
     let name = node.name_any();
-    let families: Vec<Family> = convert::families(node)
-        .iter()
+    // Also those that such machines do not have: a file may name an address that is then left out with a note.
+    let families: Vec<Family> = (node.spec.address_families.iter())
         .map(|family| match family {
-            crate::ssh::Family::V4 => Family::V4,
-            crate::ssh::Family::V6 => Family::V6,
+            AddressFamily::IPv4 => Family::V4,
+            AddressFamily::IPv6 => Family::V6,
         })
         .collect();
     let places = |texts: &[String], field: &str| {

@@ -43,7 +43,11 @@ fn a_machine_that_cannot_be_reached_says_why() {
             said("unplugged", Reason::ConnectionTimedOut, &["unplugged", "machine is on"]),
             said("frozen", Reason::ConnectionTimedOut, &["frozen", "handshake", "hung"]),
             said("junk", Reason::NotAnSshServer, &["junk", "127.0.0.1", "SSH server listens on this port"]),
-            said("ancient", Reason::SshNegotiationFailed, &["ancient", "3des-cbc", "update its SSH server"]),
+            said(
+                "ancient",
+                Reason::LegacyAlgorithmsNeeded,
+                &["ancient", "3des-cbc", "spec.ssh.legacyAlgorithms"],
+            ),
             said("hangs", Reason::CommandTimedOut, &["hangs", "did not end within 20 s", "login scripts"]),
             said("family", Reason::NoUsableAddress, &["family", "spec.addressFamilies"]),
         ];

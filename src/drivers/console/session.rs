@@ -158,7 +158,7 @@ impl Session {
         let (done, answer) = oneshot::channel();
         let (hint, hints) = watch::channel(Hints::default());
         if let Err(mpsc::error::SendError((_, done, _))) = self.orders.send((order, done, hint)).await {
-            done.send(gone()).ok();
+            done.send(not_sent()).ok();
         }
         Sent { answer, hints }
     }
@@ -176,10 +176,19 @@ impl Session {
     }
 }
 
-/// The answer of a session that is over: nothing was sent.
+/// The answer of a session that was over before anything was sent.
+pub(super) fn not_sent() -> Answer {
+    ended(End::NotSent)
+}
+
+/// The answer of a session that ended without one, whatever was sent.
 pub(super) fn gone() -> Answer {
+    ended(End::Closed)
+}
+
+fn ended(end: End) -> Answer {
     Answer {
-        end: End::Closed,
+        end,
         lines: Vec::new(),
         refused: None,
         missing: None,
@@ -221,7 +230,8 @@ impl Talk<'_> {
                     None => return,
                 },
             };
-            let actions = if self.was_suspended() { self.dialogue.closed() } else { actions };
+            let has_ended = actions.iter().any(|action| matches!(action, Action::End(_)));
+            let actions = if self.was_suspended() && !has_ended { self.dialogue.closed() } else { actions };
             self.turn = Instant::now();
             self.act(actions).await;
         }
@@ -242,7 +252,7 @@ impl Talk<'_> {
         let exchange = ask.exchange(self.product);
         let in_time = until.is_none_or(|until| Instant::now() < until);
         let Some(exchange) = exchange.filter(|_| in_time) else {
-            done.send(gone()).ok();
+            done.send(not_sent()).ok();
             return Vec::new();
         };
         self.running = Some((done, hint));

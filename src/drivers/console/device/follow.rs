@@ -71,9 +71,14 @@ impl Device {
         let is_failed =
             said.refused.is_some() || said.missing.is_some() || !said.accepted && self.needs_words(&ask);
         match &said.end {
-            End::Closed | End::TimedOut(_) | End::TooMuch if said.refused.is_none() => None,
+            End::Closed | End::NotSent | End::TimedOut(_) | End::TooMuch if said.refused.is_none() => None,
             End::Prompt(_) if !is_failed => Some(Progress::Done.into()),
-            End::Prompt(_) | End::Question(..) | End::Closed | End::TimedOut(_) | End::TooMuch => {
+            End::Prompt(_)
+            | End::Question(..)
+            | End::Closed
+            | End::NotSent
+            | End::TimedOut(_)
+            | End::TooMuch => {
                 let failure = self.why_not(&ask, said);
                 Some(Report {
                     reason: Some(failure.reason),

@@ -2,7 +2,7 @@
 
 use super::super::dialogue::{Answer as Said, End};
 use super::super::file::Verb as Command;
-use super::super::session::{Ask, Order, Session, gone};
+use super::super::session::{Ask, Order, Session, gone, not_sent};
 use super::super::template::Values;
 use super::trouble::{is_answer, refused_by_ssh};
 use super::{Device, Line, Stage};
@@ -101,7 +101,7 @@ impl Device {
     /// Sends a command without values of an image, and waits for its end.
     async fn exchange(&mut self, ask: Ask) -> Result<Said, Trouble> {
         let order = self.order(ask.clone(), self.settings.values())?;
-        let Some(line) = &mut self.line else { return Err(self.no_answer(&ask, &gone())) };
+        let Some(line) = &mut self.line else { return Err(self.no_answer(&ask, &not_sent())) };
         let sent = line.session.send(order).await;
         let said = sent.answer.await.unwrap_or_else(|_| gone());
         line.session.note(&said);

@@ -80,7 +80,7 @@ impl Device {
         match (&said.end, &said.refused, lost) {
             (End::Prompt(_), None, _) => None,
             // The server says more than the end of its text.
-            (End::Closed, None, Some(failure)) => Some(trouble(failure.clone())),
+            (End::Closed | End::NotSent, None, Some(failure)) => Some(trouble(failure.clone())),
             _ => Some(trouble(self.why("the sign-in", said))),
         }
     }
@@ -145,7 +145,7 @@ impl Device {
                 Reason::DeviceRefused,
                 format!("at {what}, {node} asks `{line}`, and {error}; correct the product file {file}"),
             ),
-            End::Closed => Failure::new(
+            End::Closed | End::NotSent => Failure::new(
                 Reason::ConnectionLost,
                 format!("{node} ended the connection at {what} ({last}); look at its log"),
             ),

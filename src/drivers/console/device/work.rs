@@ -127,7 +127,7 @@ impl Device {
             End::Prompt(_) if !said.answered => (Answer::Rejected, why()),
             // The readings tell whether it has begun all the same.
             End::Prompt(_) | End::Question(..) => self.began(intent, said),
-            End::Closed if said == gone() => (Answer::NotBegun, why()),
+            End::NotSent => (Answer::NotBegun, why()),
             End::Closed | End::TimedOut(_) | End::TooMuch => (Answer::Unknown, why().map(lost)),
         }
     }

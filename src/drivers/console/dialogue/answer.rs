@@ -80,6 +80,8 @@ pub enum End {
     Question(String, Unanswered),
     /// The connection has ended.
     Closed,
+    /// The connection had ended, or the permission had expired, before anything was sent.
+    NotSent,
     /// The time limit is over.
     TimedOut(Duration),
     /// There was more than an answer may be.

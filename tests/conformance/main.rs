@@ -75,19 +75,6 @@ async fn redfish_passes_the_kit_on_a_minimal_device_that_fetches() {
     passes(Bmcs::fetching("minimal"), &["session lost", "work vanishes"]).await;
 }
 
-/// A fabric's switches would be updated twice, left between two versions, or believed to be updated.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn console_passes_the_kit_on_fabric_os() {
-    passes(Consoles::new(console::FOS), &["work vanishes", "failure that is none"]).await;
-}
-
-/// As above, with HP-UX machines, which fetch a depot and install it by `swinstall`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hpux_passes_the_kit_with_curl() {
-    let skipped = ["work vanishes", "failure that is none", "answer lost"];
-    passes(Machines::with(&["curl", "openssl"]), &skipped).await;
-}
-
 /// HP-UX machines that have nothing to fetch with would not be updated; they get the depot through the session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hpux_is_updated_without_programs() {
@@ -113,5 +100,23 @@ async fn console_updates_each_other_product() {
     let reports = benches.iter().map(|bench| conformance::run_only(bench, "update"));
     for report in futures::future::join_all(reports).await {
         assert!(report.is_passed(), "{report}");
+    }
+}
+
+/// With `--long`.
+mod long {
+    use super::*;
+
+    /// A fabric's switches would be updated twice, left between two versions, or believed to be updated.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn console_passes_the_kit_on_fabric_os() {
+        passes(Consoles::new(console::FOS), &["work vanishes", "failure that is none"]).await;
+    }
+
+    /// As above, with HP-UX machines, which fetch a depot and install it by `swinstall`.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn hpux_passes_the_kit_with_curl() {
+        let skipped = ["work vanishes", "failure that is none", "answer lost"];
+        passes(Machines::with(&["curl", "openssl"]), &skipped).await;
     }
 }

@@ -85,7 +85,13 @@ impl Consoles {
         };
         let consoles = Self { case, tools, dir };
         for is_bad in [false, true] {
-            std::fs::write(consoles.file(is_bad), consoles.image(is_bad)).unwrap();
+            let (image, stored) =
+                (consoles.image(is_bad), consoles.tools.store.path(&consoles.digest(is_bad)));
+            std::fs::write(consoles.file(is_bad), &image).unwrap();
+            // Once: machines of the kit that are tried at the same time read it.
+            if consoles.case.folder {
+                std::fs::write(stored.unwrap(), image).unwrap();
+            }
         }
         consoles
     }
@@ -114,9 +120,8 @@ impl Consoles {
     async fn trees(&self) -> BTreeMap<String, Arc<Tree>> {
         let mut trees = BTreeMap::new();
         for is_bad in [false, true].into_iter().filter(|_| self.case.folder) {
-            let (store, digest) = (&self.tools.store, self.digest(is_bad));
-            std::fs::copy(self.file(is_bad), store.path(&digest).unwrap()).unwrap();
-            trees.insert(digest.clone(), store.tree("firmware", &digest).await.unwrap());
+            let digest = self.digest(is_bad);
+            trees.insert(digest.clone(), self.tools.store.tree("firmware", &digest).await.unwrap());
         }
         trees
     }

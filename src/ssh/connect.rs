@@ -11,7 +11,7 @@ use super::heard::{Heard, quotable};
 use super::hostkey::{HostKeys, KeyCheck};
 use crate::failure::Failure;
 use farrier_update::Reason;
-use russh::client::{Config, Handle, connect_stream};
+use russh::client::{Config, GexParams, Handle, connect_stream};
 use socket2::SockRef;
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,6 +132,8 @@ impl Handshake<'_> {
         let (stream, greeting) = GreetingStream::new(stream);
         let config = Config {
             preferred: self.algorithms.preferred(self.keys),
+            // Servers without groups of 3072 bits, which russh asks for by itself, are common among devices.
+            gex: GexParams::new(2048, 4096, 8192).unwrap_or_default(),
             nodelay: true,
             keepalive_interval: Some(KEEPALIVE),
             keepalive_max: 3,

@@ -235,6 +235,11 @@ impl Talk<'_> {
             self.turn = Instant::now();
             self.act(actions).await;
         }
+        // What came after the end was never sent.
+        orders.close();
+        while let Some((_, done, _)) = orders.recv().await {
+            done.send(not_sent()).ok();
+        }
     }
 
     fn fails(&mut self, failure: Failure) -> Vec<Action> {

@@ -374,7 +374,8 @@ impl Subject for One<'_> {
             Fault::WorkVanishes => return Err("it remembers its last work".into()),
             Fault::FailureThatIsNone => return Err("its status is what it does".into()),
             Fault::WayBackShut if self.double.https().is_some() => return Err("it is sent its image".into()),
-            Fault::SessionLost => self.arm(fault::Fault::DropSessions, some),
+            // What is sent into a line that breaks may have begun, as where an answer is lost.
+            Fault::SessionLost => return Err("a session is a connection".into()),
             Fault::ResetsItself => {
                 let double = self.double.clone();
                 Box::pin(async move { drop(tokio::spawn(async move { double.reboot().await })) })

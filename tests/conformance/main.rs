@@ -110,7 +110,7 @@ mod long {
     /// A fabric's switches would be updated twice, left between two versions, or believed to be updated.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn console_passes_the_kit_on_fabric_os() {
-        passes(Consoles::new(console::FOS), &["work vanishes", "failure that is none"]).await;
+        passes(Consoles::new(console::FOS), &["session lost", "work vanishes", "failure that is none"]).await;
     }
 
     /// As above, with HP-UX machines, which fetch a depot and install it by `swinstall`.

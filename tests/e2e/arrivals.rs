@@ -41,8 +41,8 @@ async fn waits_for(run: &Run<'_>, reason: &str, words: &str) -> UpdateRun {
 
 async fn node_waits_for(run: &Run<'_>, secret: &str) {
     let waits = |update: &NodeUpdate| {
-        let said = update.condition("Succeeded");
-        said.status == "Unknown" && said.reason == "SecretNotFound" && said.message.contains(secret)
+        let said = update.words("Succeeded");
+        said.starts_with("Succeeded=Unknown SecretNotFound: ") && said.contains(secret)
     };
     let update = run.node_until("db", &format!("the machine to wait for Secret {secret}"), waits).await;
     assert!(update.condition("Succeeded").message.contains("waiting until"), "{update:?}");

@@ -1,8 +1,10 @@
 //! Comparison of revisions as HP-UX's Software Distributor makes it: field by field, at the dots ("Software Distributor
 //! Administration Guide", 5900-2561, p. 73).
 //!
-//! Two fields of digits compare as numbers, others as text. A revision that ends earlier is the lower one, so that
-//! `B.11.31 < B.11.31.0 < B.11.31.1909 < B.11.31.2403`.
+//! Two fields of digits compare as numbers, two without digits at their beginning as text. The guide compares a mixed
+//! field (`2403a`) as text too, which with numbers beside it is no order: `10 < 10a < 9 < 10`. So a field counts by its
+//! leading number, then by the text behind it; a field without a number is the higher one. A revision that ends earlier
+//! is the lower one, so that `B.11.31 < B.11.31.0 < B.11.31.1909 < B.11.31.2403 < B.11.31.2403a`.
 
 use std::cmp::Ordering;
 
@@ -23,11 +25,21 @@ pub(super) fn compare(a: &str, b: &str) -> Ordering {
 }
 
 fn field(one: &str, other: &str) -> Ordering {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !(is_number(one) && is_number(other)) {
-        return one.cmp(other);
+    let ((one, one_rest), (other, other_rest)) = (leading_number(one), leading_number(other));
+    let by_number = match (one, other) {
+        (Some(one), Some(other)) => one.len().cmp(&other.len()).then_with(|| one.cmp(other)),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (None, None) => Ordering::Equal,
+    };
+    by_number.then_with(|| one_rest.cmp(other_rest))
+}
+
+/// Splits a field into its leading digits, of any length and without leading zeros, and the rest.
+fn leading_number(field: &str) -> (Option<&str>, &str) {
+    let end = field.find(|c: char| !c.is_ascii_digit()).unwrap_or(field.len());
+    match field.split_at(end) {
+        ("", rest) => (None, rest),
+        (digits, rest) => (Some(digits.trim_start_matches('0')), rest),
     }
-    // Of any length, so that nothing overflows.
-    let (one, other) = (one.trim_start_matches('0'), other.trim_start_matches('0'));
-    one.len().cmp(&other.len()).then_with(|| one.cmp(other))
 }

@@ -84,7 +84,8 @@ pub struct ManagedNodeSpec {
 
     /// The Secret with the login: keys username and password, or username and ssh-privatekey (with
     /// passphrase and ssh-certificate if needed). Without username, the user is root. A different
-    /// password for sudo or su goes into sudo-password or su-password.
+    /// password for sudo or su goes into sudo-password or su-password, and that of a mode of a device's
+    /// command line into enable-password.
     pub credentials_ref: LocalRef,
 
     /// SSH settings of the machine.

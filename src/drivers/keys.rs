@@ -5,7 +5,7 @@ use farrier_update::Reason;
 use std::collections::BTreeMap;
 
 /// The keys that sign-ins use, of all classes of machines.
-const CREDENTIALS: [&str; 7] = [
+const CREDENTIALS: [&str; 8] = [
     "username",
     "password",
     "ssh-privatekey",
@@ -13,6 +13,7 @@ const CREDENTIALS: [&str; 7] = [
     "ssh-certificate",
     "sudo-password",
     "su-password",
+    "enable-password",
 ];
 
 /// The keys whose values are no secrets.

@@ -27,7 +27,7 @@ pub enum Meaning {
     NotReady,
     /// The account may not do this.
     RightsMissing,
-    /// The sign-in over HTTPS was refused.
+    /// A password was refused: for HTTPS, or for a mode with more rights.
     CredentialsRefused,
     /// A licence key is missing.
     LicenceMissing,
@@ -86,7 +86,7 @@ impl Meaning {
                 "it is tried again for some minutes; repair what the device names, then start a new UpdateRun"
             }
             Self::RightsMissing => "give the account the rights of an administrator",
-            Self::CredentialsRefused => "check the account in the Secret",
+            Self::CredentialsRefused => "check the account and its passwords in the Secret",
             Self::LicenceMissing => "install the licence on the device",
             Self::AgreementMissing => {
                 "read the licence agreement, and set spec.acceptEula of a new UpdateRun if you accept it"

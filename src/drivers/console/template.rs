@@ -37,6 +37,8 @@ pub enum Slot {
     SessionUser,
     /// The password of this session, for a mode with more rights.
     SessionPassword,
+    /// The password of a mode with more rights, where it is another one.
+    EnablePassword,
     /// The bay of this machine in the enclosure of its manager.
     Bay,
     /// The part of the machine that is to be updated: what the group `name` of its entry has found.
@@ -48,7 +50,7 @@ pub enum Slot {
 }
 
 impl Slot {
-    const ALL: [(&'static str, Self); 15] = [
+    const ALL: [(&'static str, Self); 16] = [
         ("protocol", Self::Protocol),
         ("host", Self::Host),
         ("port", Self::Port),
@@ -60,6 +62,7 @@ impl Slot {
         ("version", Self::Version),
         ("sessionUser", Self::SessionUser),
         ("sessionPassword", Self::SessionPassword),
+        ("enablePassword", Self::EnablePassword),
         ("bay", Self::Bay),
         ("part", Self::Part),
         ("pushSession", Self::PushSession),
@@ -75,9 +78,31 @@ impl Slot {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, slot)| *slot)
     }
 
+    /// Returns why a value may be missing, as the end of a sentence; empty if the product file is to blame.
+    const fn hint(self) -> &'static str {
+        match self {
+            Self::SessionPassword => ", because the Secret has no `password`",
+            Self::EnablePassword => ", because the Secret has neither `enable-password` nor `password`",
+            Self::Protocol
+            | Self::Host
+            | Self::Port
+            | Self::User
+            | Self::Password
+            | Self::Path
+            | Self::File
+            | Self::Url
+            | Self::Version
+            | Self::SessionUser
+            | Self::Bay
+            | Self::Part
+            | Self::PushSession
+            | Self::PushedFile => "",
+        }
+    }
+
     /// Reports whether the value is never shown.
     pub const fn is_secret(self) -> bool {
-        matches!(self, Self::Password | Self::SessionPassword | Self::PushSession)
+        matches!(self, Self::Password | Self::SessionPassword | Self::EnablePassword | Self::PushSession)
     }
 }
 
@@ -142,6 +167,8 @@ enum Piece {
 pub enum Writing<'a> {
     /// As they are, in a command: other characters than these are refused.
     Plain(&'a Regex),
+    /// As they are, in a line of their own that a question waits for.
+    Alone,
     /// In XML, escaped.
     Xml,
     /// In a header or a field of a form: characters that divide these are refused.
@@ -175,7 +202,7 @@ pub enum TemplateError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
     /// A value is missing.
-    #[error("the value {0:?} of the command is not known")]
+    #[error("the value {0:?} of the command is not known{hint}", hint = .0.hint())]
     Missing(Slot),
     /// A value has a character that the device might take for something else.
     #[error(
@@ -252,6 +279,15 @@ impl Template {
         self.write(values, Writing::Plain(allowed))
     }
 
+    /// Writes the answer to a question. A secret that is the whole answer may have any characters but those that end
+    /// a line: a device that asks for a password takes the line for nothing else.
+    pub fn answer(&self, values: &Values, allowed: &Regex) -> Result<Line, ValueError> {
+        match self.0.as_slice() {
+            [Piece::Value(slot)] if slot.is_secret() => self.write(values, Writing::Alone),
+            _ => self.fill(values, allowed),
+        }
+    }
+
     /// Writes the text with its values.
     pub fn write(&self, values: &Values, writing: Writing<'_>) -> Result<Line, ValueError> {
         let mut line = Line { text: String::new(), shown: String::new() };
@@ -286,7 +322,7 @@ impl Writing<'_> {
             Self::Plain(_) => Err(ValueError::Forbidden(slot)),
             Self::Xml => Ok(Cow::Owned(escaped(value))),
             Self::Header if value.contains([';', ',', '"']) => Err(ValueError::Forbidden(slot)),
-            Self::Header => Ok(Cow::Borrowed(value)),
+            Self::Alone | Self::Header => Ok(Cow::Borrowed(value)),
         }
     }
 }
@@ -307,79 +343,4 @@ fn escaped(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn allowed() -> Regex {
-        Regex::new("[A-Za-z0-9./_-]+").unwrap()
-    }
-
-    /// A password in a message would be in the status, the events and the logs.
-    #[test]
-    fn a_secret_is_sent_and_not_shown() {
-        let template = Template::parse("get {user}@{host} {{x}} {password}").unwrap();
-        let values =
-            Values::default().with(Slot::User, "u").with(Slot::Host, "h").with(Slot::Password, "hunter2");
-        let line = template.fill(&values, &allowed()).unwrap();
-        assert_eq!(line.text, "get u@h {x} hunter2");
-        assert_eq!(line.shown, "get u@h {x} ***");
-        assert_eq!(format!("{line:?}"), "\"get u@h {x} ***\"");
-    }
-
-    /// A value with a comma or a semicolon would be another argument, or another command.
-    #[test]
-    fn a_value_that_could_be_something_else_is_refused() {
-        let template = Template::parse("get {path}").unwrap();
-        for path in ["a;reboot", "a b", "a\nreboot", "a,b", "$x", ""] {
-            let values = Values::default().with(Slot::Path, path);
-            assert_eq!(template.fill(&values, &allowed()), Err(ValueError::Forbidden(Slot::Path)), "{path}");
-        }
-        let any = Regex::new("(?s).*").unwrap();
-        let values = Values::default().with(Slot::Path, "a\rreboot");
-        assert_eq!(
-            template.fill(&values, &any),
-            Err(ValueError::Forbidden(Slot::Path)),
-            "whatever is allowed"
-        );
-        assert_eq!(template.fill(&Values::default(), &any), Err(ValueError::Missing(Slot::Path)));
-    }
-
-    /// A downgrade is forced on a device, or a text about it is sent, only if the user has said yes.
-    #[test]
-    fn a_part_of_a_command_depends_on_the_user() {
-        let template = Template::parse("update {?Downgrade:FORCE }{path} {?Rewrite:again|once}").unwrap();
-        let line = |consents: &[Need]| {
-            let values = Values::default().with(Slot::Path, "a").with_consents(consents.iter().copied());
-            template.fill(&values, &allowed()).unwrap().text
-        };
-        assert_eq!(line(&[]), "update a once");
-        assert_eq!(line(&[Need::Downgrade]), "update FORCE a once");
-        assert_eq!(line(&[Need::Downgrade, Need::Rewrite]), "update FORCE a again");
-        for text in ["x {?Downgrad:y}", "x {?Downgrade}"] {
-            assert!(matches!(Template::parse(text), Err(TemplateError::UnknownChoice(_))), "{text}");
-        }
-    }
-
-    /// A password with `<` would make another document of a request, and would not sign in.
-    #[test]
-    fn a_value_in_xml_is_escaped() {
-        let template = Template::parse("<p>{password}</p>").unwrap();
-        let values = Values::default().with(Slot::Password, "a<&>\"'b");
-        let line = template.write(&values, Writing::Xml).unwrap();
-        assert_eq!(line.text, "<p>a&lt;&amp;&gt;&quot;&apos;b</p>");
-        assert_eq!(line.shown, "<p>***</p>");
-        let values = Values::default().with(Slot::Password, "a\u{0}");
-        assert_eq!(template.write(&values, Writing::Xml), Err(ValueError::Forbidden(Slot::Password)));
-    }
-
-    /// A name with a slip of the pen would be sent to the device as it stands.
-    #[test]
-    fn a_template_with_a_slip_is_refused() {
-        assert_eq!(Template::parse("x {hots}"), Err(TemplateError::UnknownValue("hots".to_owned())));
-        for text in ["x {host", "x }", "{"] {
-            assert_eq!(Template::parse(text), Err(TemplateError::Brace), "{text}");
-        }
-        assert_eq!(Template::parse("x\ny"), Err(TemplateError::Control));
-        assert!(Template::parse("x {host}").unwrap().has(Slot::Host));
-    }
-}
+mod tests;

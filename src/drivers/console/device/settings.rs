@@ -29,6 +29,8 @@ const RESTART: Duration = Duration::from_mins(20);
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(super) shell: Shell,
+    /// The password of a mode with more rights.
+    enable_password: Option<String>,
     /// How to connect over HTTPS, for images that are sent.
     pub(super) https: HttpsSettings,
     pub(super) product: Arc<Product>,
@@ -41,29 +43,33 @@ impl Settings {
     /// # Errors
     /// `SecretIncomplete`, `KeyUnreadable`, `KeyPassphraseWrong`.
     pub(crate) fn new(node: &Node, keys: &Keys, product: Product, limits: Limits) -> Result<Self, Failure> {
-        Ok(Self {
-            shell: Shell::new(node, keys)?,
-            https: node.https.clone(),
-            product: Arc::new(product),
-            limits,
-        })
+        let shell = Shell::new(node, keys)?;
+        let enable_password = keys.line("enable-password")?.or_else(|| shell.credentials.password.clone());
+        Ok(Self { shell, enable_password, https: node.https.clone(), product: Arc::new(product), limits })
     }
 
     /// Returns what must not be shown.
     pub(super) fn secrets(&self) -> Secrets {
         let credentials = &self.shell.credentials;
-        let all = [&credentials.password, &credentials.sudo_password, &credentials.su_password];
+        let all = [
+            &credentials.password,
+            &credentials.sudo_password,
+            &credentials.su_password,
+            &self.enable_password,
+        ];
         Secrets::new(all.into_iter().flatten().map(String::as_str))
     }
 
     /// Returns the values for questions at sign-in, and for modes with more rights.
     pub(super) fn values(&self) -> Values {
         let credentials = &self.shell.credentials;
-        let values = Values::default().with(Slot::SessionUser, &credentials.user);
-        match &credentials.password {
-            Some(password) => values.with(Slot::SessionPassword, password),
-            None => values,
-        }
+        let passwords =
+            [(Slot::SessionPassword, &credentials.password), (Slot::EnablePassword, &self.enable_password)];
+        let known = passwords.into_iter().filter_map(|(slot, password)| Some((slot, password.as_ref()?)));
+        known
+            .fold(Values::default().with(Slot::SessionUser, &credentials.user), |values, (slot, password)| {
+                values.with(slot, password)
+            })
     }
 }
 

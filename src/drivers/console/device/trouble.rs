@@ -143,7 +143,9 @@ impl Device {
             ),
             End::Question(line, Unanswered::NoValue(error)) => Failure::new(
                 Reason::DeviceRefused,
-                format!("at {what}, {node} asks `{line}`, and {error}; correct the product file {file}"),
+                format!(
+                    "at {what}, {node} asks `{line}`, and {error}; correct the Secret or the product file {file}"
+                ),
             ),
             End::Closed | End::NotSent => Failure::new(
                 Reason::ConnectionLost,

@@ -103,7 +103,7 @@ impl Dialogue<'_> {
         wait.answered = current;
         let says_yes = refused.is_none() && matches!(question.needs, Some((Need::Agreement, _)));
         let agreed = says_yes.then(|| Action::Agreed(self.secrets.blot_line(last)));
-        let filled = template.map(|template| template.fill(&wait.values, &self.product.allowed));
+        let filled = template.map(|template| template.answer(&wait.values, &self.product.allowed));
         let typed = match (filled, &question.reply) {
             (Some(Ok(line)), _) => self.line(&line.text),
             (Some(Err(error)), _) => {

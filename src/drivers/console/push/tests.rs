@@ -86,7 +86,7 @@ async fn a_refused_sign_in_is_told_without_the_password() {
     assert_eq!(failure.reason, Reason::AuthenticationFailed);
     assert_eq!(
         failure.message,
-        "oa-1 refused the sign-in over HTTPS: The user could not be authenticated.; check the account in the Secret"
+        "oa-1 refused the sign-in over HTTPS: The user could not be authenticated.; check the account and its passwords in the Secret"
     );
 }
 

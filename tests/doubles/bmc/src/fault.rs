@@ -2,8 +2,6 @@
 //!
 //! Where they take effect is the business of the places that ask for them.
 
-use std::time::{Duration, Instant};
-
 use serde::{Deserialize, Serialize};
 
 /// What goes wrong. As JSON: `{"name": "slow", "path": "/Tasks/", "ms": 500}`.
@@ -180,103 +178,10 @@ pub enum Says {
 }
 
 /// A fault with how often or how long it happens.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Armed {
-    /// What.
-    #[serde(flatten)]
-    pub fault: Fault,
-    /// How many more times; without it: always.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub times: Option<u32>,
-    /// For how long, counted from now; without it: for ever.
-    #[serde(default, rename = "for-ms", skip_serializing_if = "Option::is_none")]
-    pub for_ms: Option<u64>,
-    /// Seconds in the header `Retry-After` of the answers that the fault makes, where it makes answers.
-    #[serde(default, rename = "retry-after", skip_serializing_if = "Option::is_none")]
-    pub retry_after: Option<u64>,
-    #[serde(skip)]
-    until: Option<Instant>,
-}
-
-impl Armed {
-    /// Until it is cleared.
-    pub const fn always(fault: Fault) -> Self {
-        Self { fault, times: None, for_ms: None, retry_after: None, until: None }
-    }
-
-    /// That many times.
-    pub const fn times(fault: Fault, times: u32) -> Self {
-        Self { fault, times: Some(times), for_ms: None, retry_after: None, until: None }
-    }
-
-    /// The same with this header `Retry-After`.
-    #[must_use]
-    pub const fn retry_after(mut self, seconds: u64) -> Self {
-        self.retry_after = Some(seconds);
-        self
-    }
-
-    fn is_over(&self) -> bool {
-        self.times == Some(0) || self.until.is_some_and(|until| until <= Instant::now())
-    }
-}
+pub type Armed = farrier_double_parts::fault::Armed<Fault>;
 
 /// The faults that are switched on.
-#[derive(Debug, Default)]
-pub(crate) struct Faults(Vec<Armed>);
-
-impl Faults {
-    pub(crate) fn arm(&mut self, mut armed: Armed) {
-        armed.until = armed.for_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
-        self.0.push(armed);
-    }
-
-    pub(crate) fn clear(&mut self, name: Option<&str>) {
-        self.0.retain(|armed| name.is_some_and(|name| fault_name(&armed.fault) != name));
-    }
-
-    pub(crate) fn armed(&mut self) -> &[Armed] {
-        self.0.retain(|armed| !armed.is_over());
-        &self.0
-    }
-
-    /// The first fault for which `pick` has an answer; one of its times is used up.
-    pub(crate) fn take<T>(&mut self, pick: impl Fn(&Fault) -> Option<T>) -> Option<T> {
-        self.take_with_retry(pick).map(|(picked, _)| picked)
-    }
-
-    /// The same with the seconds of `Retry-After`.
-    pub(crate) fn take_with_retry<T>(
-        &mut self,
-        pick: impl Fn(&Fault) -> Option<T>,
-    ) -> Option<(T, Option<u64>)> {
-        let (armed, picked) = self
-            .0
-            .iter_mut()
-            .filter(|armed| !armed.is_over())
-            .find_map(|armed| pick(&armed.fault).map(|picked| (armed, picked)))?;
-        armed.times = armed.times.map(|times| times.saturating_sub(1));
-        Some((picked, armed.retry_after))
-    }
-
-    /// Whether this fault is on; one of its times is used up.
-    pub(crate) fn has(&mut self, fault: &Fault) -> bool {
-        self.take(|armed| (armed == fault).then_some(())).is_some()
-    }
-
-    /// Whether a fault is on, without using it up.
-    pub(crate) fn look<T>(&self, pick: impl Fn(&Fault) -> Option<T>) -> Option<T> {
-        self.0.iter().filter(|armed| !armed.is_over()).find_map(|armed| pick(&armed.fault))
-    }
-}
-
-/// The name in JSON.
-pub(crate) fn fault_name(fault: &Fault) -> String {
-    serde_json::to_value(fault)
-        .ok()
-        .and_then(|value| value.get("name").and_then(|name| name.as_str().map(str::to_owned)))
-        .unwrap_or_default()
-}
+pub(crate) type Faults = farrier_double_parts::fault::Faults<Fault>;
 
 #[cfg(test)]
 mod tests {

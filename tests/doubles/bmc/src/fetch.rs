@@ -2,14 +2,13 @@
 //!
 //! HTTP and HTTPS by reqwest; FTP, SFTP and SCP by curl.
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
+use farrier_double_parts::fetch::Curl;
 use reqwest::Url;
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
 
 use crate::image::{Header, digest};
 use crate::state::Bmc;
@@ -111,40 +110,10 @@ async fn web(remote: &Remote, trust: &str) -> anyhow::Result<Vec<u8>> {
     Ok(response.bytes().await.map_err(reqwest::Error::without_url)?.to_vec())
 }
 
-/// Keys of servers are not checked: no document of these variants says how a BMC would know them.
 async fn curl(remote: &Remote, scheme: &str) -> anyhow::Result<Vec<u8>> {
     ensure!(matches!(scheme, "ftp" | "sftp" | "scp"), "no client for {scheme}");
-    // On standard input, where no list of processes shows the password.
-    let mut config = String::from(
-        "silent\nshow-error\nnoproxy = \"*\"\ninsecure\nconnect-timeout = 5\nspeed-limit = 1\nspeed-time = 10\n",
-    );
-    let mut set = |name: &str, value: &str| -> anyhow::Result<()> {
-        ensure!(!value.contains(['\n', '\r', '\0']), "{name} has a line break");
-        let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-        config.push_str(&[name, " = \"", &value, "\"\n"].concat());
-        Ok(())
-    };
-    set("proto", &format!("={scheme}"))?;
-    set("url", &remote.url)?;
-    if let Some((user, password)) = &remote.login {
-        set("user", &format!("{user}:{password}"))?;
-    }
-    let mut child = tokio::process::Command::new("curl")
-        .args(["--disable", "--globoff", "--config", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .context("start curl")?;
-    let mut input = child.stdin.take().context("no standard input")?;
-    input.write_all(config.as_bytes()).await?;
-    drop(input);
-    let output = child.wait_with_output().await.context("wait for curl")?;
-    if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(output.stdout)
+    let login = remote.login.as_ref().map(|(user, password)| (user.as_str(), password.as_str()));
+    Curl { url: &remote.url, scheme, login, source: None }.fetch().await
 }
 
 #[cfg(test)]

@@ -1,20 +1,9 @@
-//! The firmware images of the double: a small format that says of itself what it is.
-//!
-//! ```text
-//! 8 bytes   FRRBMC01
-//! 4 bytes   length of the header, big endian
-//! header    JSON, see [`Header`]
-//! payload   anything, `payload-bytes` long
-//! ```
+//! The firmware images of the double, in the format of [`farrier_double_parts::image`].
 
-use anyhow::{Context as _, ensure};
+use farrier_double_parts::image as format;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
-/// How every image begins.
-pub const MAGIC: &[u8; 8] = b"FRRBMC01";
-
-const PREFIX: usize = MAGIC.len() + 4;
+pub use farrier_double_parts::image::digest;
 
 /// What an image says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,53 +55,34 @@ impl Header {
 
     /// The file. The payload follows from the header, so that equal images are equal files.
     pub fn to_file(&self) -> Vec<u8> {
-        let header = serde_json::to_vec(self).unwrap_or_default();
-        let mut file = Vec::from(MAGIC.as_slice());
-        file.extend(u32::try_from(header.len()).unwrap_or(u32::MAX).to_be_bytes());
-        file.extend(&header);
-        let seed = Sha256::digest(&header);
-        file.extend(seed.iter().cycle().take(usize::try_from(self.payload_bytes).unwrap_or(0)));
-        file
+        format::to_file(self)
     }
 
     /// Reads the header, and checks that the payload is whole.
+    ///
+    /// # Errors
+    /// Whatever makes it no image.
     pub fn of_file(file: &[u8]) -> anyhow::Result<Self> {
-        let header = Self::of_beginning(file)?;
-        let expected = Self::whole_length(file)?;
-        ensure!(file.len() as u64 == expected, "the image has {} bytes, not {expected}", file.len());
-        Ok(header)
-    }
-
-    fn of_beginning(file: &[u8]) -> anyhow::Result<Self> {
-        ensure!(file.starts_with(MAGIC), "this is no image");
-        serde_json::from_slice(header_bytes(file)?).context("the header is no JSON as it should be")
+        format::of_file(file)
     }
 
     /// How long the file is that begins like this.
     pub(crate) fn whole_length(file: &[u8]) -> anyhow::Result<u64> {
-        let header = Self::of_beginning(file)?;
-        Ok((PREFIX + header_bytes(file)?.len()) as u64 + header.payload_bytes)
+        Ok(format::beginning::<Self>(file)?.1)
     }
 }
 
-fn header_bytes(file: &[u8]) -> anyhow::Result<&[u8]> {
-    let length = file.get(MAGIC.len()..PREFIX).context("cut off in its length")?;
-    let length = u32::from_be_bytes(length.try_into()?) as usize;
-    file.get(PREFIX..PREFIX + length).context("cut off in its header")
+impl format::Header for Header {
+    const MAGIC: &'static [u8; 8] = b"FRRBMC01";
+
+    fn payload_bytes(&self) -> u64 {
+        self.payload_bytes
+    }
 }
 
 /// The signature file of a component, or of one section of it.
 pub fn compsig(component: &[u8]) -> String {
     format!("FRRCOMPSIG sha256={}\n", digest(component))
-}
-
-/// SHA-256 in hexadecimal.
-pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex).collect()
-}
-
-fn hex(half: u8) -> char {
-    char::from_digit(u32::from(half), 16).unwrap_or_default()
 }
 
 #[cfg(test)]

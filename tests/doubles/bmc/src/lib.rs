@@ -29,7 +29,6 @@ mod flash;
 mod host;
 mod hpe;
 pub mod image;
-mod journal;
 mod message;
 mod metadata;
 mod multipart;
@@ -52,6 +51,8 @@ mod wire;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use farrier_double_parts::fault::fault_name;
+use farrier_double_parts::port::Port;
 use serde_json::{Value, json};
 
 use crate::certificate::{Certificate, Validity};
@@ -59,9 +60,9 @@ use crate::fault::{Armed, Fault};
 use crate::serve::Speaks;
 use crate::state::{Bmc, Net};
 
-pub use crate::journal::Entry;
 pub use crate::state::Settings;
 pub use crate::variant::{Activation, Firmware, Variant};
+pub use farrier_double_parts::journal::Entry;
 
 /// How a double is started.
 #[derive(Debug, Clone)]
@@ -137,11 +138,12 @@ impl Double {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let bmc = Bmc::new(config.variant, config.settings, &config.user, &config.password);
         let certificate = Arc::new(Mutex::new(Certificate::make(&config.names, Validity::Valid)?));
-        let (tls_socket, https) = serve::bind(SocketAddr::new(config.address, config.https_port))?;
-        let (plain_socket, http) = serve::bind(SocketAddr::new(config.address, config.http_port))?;
+        let secure = Port::bind(SocketAddr::new(config.address, config.https_port), serve::BACKLOG)?;
+        let plain = Port::bind(SocketAddr::new(config.address, config.http_port), serve::BACKLOG)?;
+        let (https, http) = (secure.address(), plain.address());
         // Who starts a double may connect at once.
-        tls_socket.listen(serve::BACKLOG)?;
-        plain_socket.listen(serve::BACKLOG)?;
+        secure.listen()?;
+        plain.listen()?;
         let listener = tokio::net::TcpListener::bind(config.control).await?;
         let inner = Arc::new(Inner {
             https,
@@ -151,14 +153,14 @@ impl Double {
             certificate: Arc::clone(&certificate),
             bmc: Arc::clone(&bmc),
         });
-        let port = |socket, speaks| {
+        let served = |port, speaks| {
             let bmc = Arc::clone(&bmc);
-            tokio::spawn(async move { drop(serve::serve(bmc, socket, speaks).await) })
+            tokio::spawn(async move { drop(serve::serve(bmc, port, speaks).await) })
         };
         let mut tasks = vec![
-            port(tls_socket, Speaks::Https(certificate)),
-            port(plain_socket, Speaks::Http(https.port())),
-            tokio::spawn(control::serve(Arc::clone(&inner), listener)),
+            served(secure, Speaks::Https(certificate)),
+            served(plain, Speaks::Http(https.port())),
+            tokio::spawn(farrier_double_parts::control::serve(Self::view(&inner), listener)),
         ];
         if bmc.variant.hpe.is_some() {
             tasks.push(tokio::spawn(hpe::work(Arc::clone(&bmc))));
@@ -204,7 +206,7 @@ impl Double {
 
     /// Switches a fault on; those that are events happen now.
     pub fn arm(&self, armed: Armed) -> anyhow::Result<()> {
-        let name = fault::fault_name(&armed.fault);
+        let name = fault_name(&armed.fault);
         let mut state = self.inner.bmc.lock();
         state.journal.write("fault", json!({"name": name}));
         match &armed.fault {
@@ -307,7 +309,7 @@ impl Double {
             "partial-upload": state.hpe.partial.as_ref().map(|(file, bytes)| json!({"file": file, "bytes": bytes.len()})),
             "subscriptions": state.subscriptions.len(),
             "certificates": state.trust.ids(),
-            "flashes": state.journal.flashes(),
+            "flashes": state.journal.flashes("device"),
             "load": state.load,
         })
     }

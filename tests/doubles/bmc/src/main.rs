@@ -1,6 +1,5 @@
 //! The double as a program: it prints where it serves, and serves until it is ended.
 
-use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -8,6 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use farrier_bmc_double::image::{Header, Target, compsig};
 use farrier_bmc_double::{Config, Double, Settings, Variant};
+use farrier_double_parts::program::until_ended;
 
 /// A double of baseboard management controllers.
 #[derive(Debug, Parser)]
@@ -100,15 +100,7 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
         settings,
     };
     let double = Double::start(config).await?;
-    let mut out = std::io::stdout();
-    writeln!(out, "{}", double.describe())?;
-    out.flush()?;
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        ended = tokio::signal::ctrl_c() => ended?,
-        _ = terminate.recv() => {}
-    }
-    Ok(())
+    until_ended(&double.describe()).await
 }
 
 fn write(image: Image) -> anyhow::Result<()> {

@@ -1,14 +1,12 @@
 //! The ports: they really close, and connections really end, while the BMC starts again.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Context as _;
+use farrier_double_parts::port::Port;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::certificate::Certificate;
 use crate::reply::Reply;
@@ -30,65 +28,10 @@ pub(crate) enum Speaks {
     Http(u16),
 }
 
-/// A bound socket, which accepts nothing yet.
-pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<(Socket, SocketAddr)> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into()).with_context(|| format!("bind {address}"))?;
-    let bound = socket.local_addr()?.as_socket().context("no address of the internet")?;
-    Ok((socket, bound))
-}
-
 /// Serves until the double ends. While the BMC is down the port is kept, but closed.
-pub(crate) async fn serve(bmc: Arc<Bmc>, socket: Socket, speaks: Speaks) -> anyhow::Result<()> {
-    let address = socket.local_addr()?.as_socket().context("no address of the internet")?;
-    let mut net = bmc.net.subscribe();
-    let mut held = Some(socket);
-    loop {
-        let now = *net.borrow_and_update();
-        match now {
-            Net::Gone => return Ok(()),
-            Net::Down => {
-                if held.is_none() {
-                    held = Some(bind(address)?.0);
-                }
-                if net.changed().await.is_err() {
-                    return Ok(());
-                }
-            }
-            Net::Up => {
-                let socket = match held.take() {
-                    Some(socket) => socket,
-                    None => bind(address)?.0,
-                };
-                socket.listen(BACKLOG)?;
-                let listener = TcpListener::from_std(socket.into())?;
-                bmc.open_ports.send_modify(|open| *open += 1);
-                accept(&bmc, &listener, &speaks, &mut net).await;
-                drop(listener);
-                bmc.open_ports.send_modify(|open| *open -= 1);
-            }
-        }
-    }
-}
-
-async fn accept(
-    bmc: &Arc<Bmc>,
-    listener: &TcpListener,
-    speaks: &Speaks,
-    net: &mut tokio::sync::watch::Receiver<Net>,
-) {
-    loop {
-        tokio::select! {
-            _ = net.changed() => return,
-            accepted = listener.accept() => {
-                if let Ok((stream, _)) = accepted {
-                    tokio::spawn(connection(Arc::clone(bmc), stream, speaks.clone()));
-                }
-            }
-        }
-    }
+pub(crate) async fn serve(bmc: Arc<Bmc>, port: Port, speaks: Speaks) -> anyhow::Result<()> {
+    let connected = |stream| drop(tokio::spawn(connection(Arc::clone(&bmc), stream, speaks.clone())));
+    port.serve(bmc.net.subscribe(), &bmc.open_ports, connected, || {}).await
 }
 
 async fn connection(bmc: Arc<Bmc>, stream: TcpStream, speaks: Speaks) {

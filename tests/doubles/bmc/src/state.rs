@@ -10,15 +10,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
 
+pub(crate) use farrier_double_parts::port::Net;
+
 use crate::account::People;
 use crate::fault::Faults;
 use crate::hpe::Hpe;
 use crate::image::Header;
-use crate::journal::Journal;
 use crate::reply::Reply;
 use crate::subscription::Subscription;
 use crate::trust::Trust;
 use crate::variant::{Activation, Firmware, Phase, Variant};
+use farrier_double_parts::journal::Journal;
 
 /// What a test may set, at the start or later.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -82,15 +84,6 @@ impl Default for Settings {
             power_hook: String::new(),
         }
     }
-}
-
-/// Whether anything listens on the BMC's ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Net {
-    Up,
-    Down,
-    /// For good: the double ends.
-    Gone,
 }
 
 #[derive(Debug)]

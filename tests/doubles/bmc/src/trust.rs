@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use x509_cert::der::Decode as _;
 
 use crate::image::digest;
-use crate::journal::Journal;
 use crate::message::Word;
 use crate::reply::Reply;
 use crate::state::{Bmc, State};
 use crate::tree::{COLLECT, Found, REMOVE, collection};
+use farrier_double_parts::journal::Journal;
 
 /// Below `/redfish/v1`.
 const AT: &str = "UpdateService/RemoteServerCertificates";

@@ -11,10 +11,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
+pub(crate) use farrier_double_parts::port::Net;
+
 use crate::fault::{Fault, Faults};
 use crate::job::Job;
-use crate::journal::Journal;
 use crate::product::Product;
+use farrier_double_parts::journal::Journal;
 
 /// What may be changed while the double runs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -134,14 +136,6 @@ pub(crate) struct Update {
     pub(crate) version: String,
     pub(crate) phase: Phase,
     pub(crate) percent: u8,
-}
-
-/// Whether the device can be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Net {
-    Up,
-    Down,
-    Gone,
 }
 
 #[derive(Debug)]

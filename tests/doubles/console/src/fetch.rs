@@ -1,14 +1,11 @@
-//! The device as a client: it fetches an image from a server, with curl as a child process.
-//!
-//! Keys and certificates of servers are not checked: no guide says how these devices would know them.
+//! The device as a client: it fetches an image from a server.
 
 use std::net::IpAddr;
-use std::process::Stdio;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::ensure;
+use farrier_double_parts::fetch::Curl;
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
 
 use crate::device::Device;
 use crate::image::digest;
@@ -94,41 +91,10 @@ pub(crate) async fn fetch(device: &Arc<Device>, remote: &Remote) -> anyhow::Resu
 async fn curl(remote: &Remote, url: &str, source: Option<&IpAddr>) -> anyhow::Result<Vec<u8>> {
     let known = ["http", "https", "ftp", "tftp", "scp", "sftp"];
     ensure!(known.contains(&remote.scheme.as_str()), "no client for {}", remote.scheme);
-    // On standard input, where no list of processes shows the password.
-    let mut config = String::from(
-        "silent\nshow-error\nfail\nnoproxy = \"*\"\ninsecure\nconnect-timeout = 5\nspeed-limit = 1\nspeed-time = 10\n",
-    );
-    let mut set = |name: &str, value: &str| -> anyhow::Result<()> {
-        ensure!(!value.contains(['\n', '\r', '\0']), "{name} has a line break");
-        let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-        config.push_str(&[name, " = \"", &value, "\"\n"].concat());
-        Ok(())
-    };
-    set("proto", &format!("={}", remote.scheme))?;
-    set("url", url)?;
     // A module of an enclosure has its own address, though it is the same process here.
-    if let Some(source) = source.filter(|source| source.is_ipv6() == url.contains('[')) {
-        set("interface", &format!("host!{source}"))?;
-    }
-    if !remote.user.is_empty() {
-        set("user", &format!("{}:{}", remote.user, remote.password))?;
-    }
-    let mut child = tokio::process::Command::new("curl")
-        .args(["--disable", "--globoff", "--config", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .context("start curl")?;
-    let mut input = child.stdin.take().context("no standard input")?;
-    input.write_all(config.as_bytes()).await?;
-    drop(input);
-    let output = child.wait_with_output().await.context("wait for curl")?;
-    if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(output.stdout)
+    let source = source.filter(|source| source.is_ipv6() == url.contains('['));
+    let login = (!remote.user.is_empty()).then_some((remote.user.as_str(), remote.password.as_str()));
+    Curl { url, scheme: &remote.scheme, login, source: source.copied() }.fetch().await
 }
 
 #[cfg(test)]

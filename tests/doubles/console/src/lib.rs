@@ -24,7 +24,6 @@ pub mod fault;
 mod fetch;
 pub mod image;
 mod job;
-mod journal;
 mod product;
 mod server;
 mod session;
@@ -36,6 +35,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use farrier_double_parts::fault::fault_name;
+use farrier_double_parts::port::Port;
 use russh::keys::PublicKeyBase64 as _;
 use serde_json::{Value, json};
 
@@ -43,9 +44,9 @@ use crate::device::{Device, Net};
 use crate::fault::{Armed, Fault};
 
 pub use crate::device::Settings;
-pub use crate::journal::Entry;
 pub use crate::product::Product;
 pub use crate::server::{Algorithms, SignIn};
+pub use farrier_double_parts::journal::Entry;
 
 /// How a double is started.
 #[derive(Debug, Clone)]
@@ -149,7 +150,9 @@ impl Double {
         let host_keys =
             public.map(|key| format!("{} {}", key.algorithm(), key.public_key_base64())).collect();
         let ssh_config = server::config(&device, config.algorithms, config.sign_in, keys);
-        let (socket, ssh) = server::bind(SocketAddr::new(config.address, config.port))?;
+        let bind = |address, port| Port::bind(SocketAddr::new(address, port), server::BACKLOG);
+        let port = bind(config.address, config.port)?;
+        let ssh = port.address();
         let listener = tokio::net::TcpListener::bind(config.control).await?;
         let mut modules = vec![];
         for (bay, module) in config.interconnects {
@@ -160,31 +163,30 @@ impl Double {
         if !config.address.is_unspecified() {
             device.source.get_or_init(|| config.address);
         }
-        let mut served = vec![(socket, server::Service::Ssh(Arc::clone(&ssh_config), false))];
+        let mut served = vec![(port, server::Service::Ssh(Arc::clone(&ssh_config), false))];
         let mut web = None;
         if device.product.has_web() {
             let service = web::Web::new(&device, config.address, false)?;
-            let (socket, address) = server::bind(SocketAddr::new(config.address, config.https_port))?;
-            web = Some((address, service.fingerprint.clone()));
-            served.push((socket, server::Service::Web(Arc::new(service))));
+            let port = bind(config.address, config.https_port)?;
+            web = Some((port.address(), service.fingerprint.clone()));
+            served.push((port, server::Service::Web(Arc::new(service))));
         }
         if let Some(address) = config.standby_address {
-            let at = |port| server::bind(SocketAddr::new(address, port));
-            served.push((at(config.port)?.0, server::Service::Ssh(ssh_config, true)));
+            served.push((bind(address, config.port)?, server::Service::Ssh(ssh_config, true)));
             let service = web::Web::new(&device, address, true)?;
-            served.push((at(config.https_port)?.0, server::Service::Web(Arc::new(service))));
+            served.push((bind(address, config.https_port)?, server::Service::Web(Arc::new(service))));
         }
         device.ports.store(served.len(), std::sync::atomic::Ordering::Relaxed);
         let control = listener.local_addr()?;
         let inner = Arc::new(Inner { ssh, control, host_keys, web, device: Arc::clone(&device) });
         let mut tasks = vec![];
-        for (socket, service) in served {
+        for (port, service) in served {
             // Who starts a double may connect at once.
-            socket.listen(1)?;
+            port.listen()?;
             let device = Arc::clone(&device);
-            tasks.push(tokio::spawn(async move { drop(server::serve(device, socket, service).await) }));
+            tasks.push(tokio::spawn(async move { drop(server::serve(device, port, service).await) }));
         }
-        tasks.push(tokio::spawn(control::serve(Arc::clone(&inner), listener)));
+        tasks.push(tokio::spawn(farrier_double_parts::control::serve(Self::view(&inner), listener)));
         Ok(Self { inner, tasks, modules })
     }
 
@@ -244,7 +246,7 @@ impl Double {
     /// # Errors
     /// None today.
     pub fn arm(&self, armed: Armed) -> anyhow::Result<()> {
-        let name = fault::fault_name(&armed.fault);
+        let name = fault_name(&armed.fault);
         let device = &self.inner.device;
         device.lock().journal.write("fault", json!({"name": name}));
         if armed.fault == Fault::DropSessions {
@@ -306,7 +308,7 @@ impl Double {
             "pending": state.pending.is_some(),
             "active": state.active,
             "sessions": state.sessions,
-            "flashes": state.journal.flashes(),
+            "flashes": state.journal.flashes("part"),
         })
     }
 

@@ -1,6 +1,5 @@
 //! The double as a program: it prints where it serves, and serves until it is ended.
 
-use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -8,6 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use farrier_console_double::image::Header;
 use farrier_console_double::{Algorithms, Config, Double, Product, Settings, SignIn};
+use farrier_double_parts::program::until_ended;
 
 /// A double of devices with a command line.
 #[derive(Debug, Parser)]
@@ -128,15 +128,7 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
         settings,
     };
     let double = Double::start(config).await?;
-    let mut out = std::io::stdout();
-    writeln!(out, "{}", double.describe())?;
-    out.flush()?;
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        ended = tokio::signal::ctrl_c() => ended?,
-        _ = terminate.recv() => {}
-    }
-    Ok(())
+    until_ended(&double.describe()).await
 }
 
 /// Reads `BAY=PRODUCT[:USER:PASSWORD[@ADDRESS]]`.

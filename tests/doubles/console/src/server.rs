@@ -2,16 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use farrier_double_parts::port::Port;
 use russh::keys::{Algorithm, PrivateKey};
 use russh::server::{Auth, ChannelOpenHandle, Config, Handler, Msg, Response, run_stream};
 use russh::{Channel, ChannelId, MethodKind, MethodSet, Preferred, SshId};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::device::{Device, Net};
 use crate::fault::Fault;
@@ -39,7 +37,7 @@ pub enum SignIn {
     Interactive,
 }
 
-const BACKLOG: i32 = 16;
+pub(crate) const BACKLOG: i32 = 16;
 
 /// RSA keys of that age had this length; it is also the shortest that OpenSSH's client takes.
 const LEGACY_BITS: usize = 1024;
@@ -94,16 +92,6 @@ pub(crate) fn config(
     })
 }
 
-/// A bound socket, which accepts nothing yet.
-pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<(Socket, SocketAddr)> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into()).with_context(|| format!("bind {address}"))?;
-    let bound = socket.local_addr()?.as_socket().context("no address of the internet")?;
-    Ok((socket, bound))
-}
-
 /// What is behind a port.
 #[derive(Clone)]
 pub(crate) enum Service {
@@ -113,56 +101,13 @@ pub(crate) enum Service {
 }
 
 /// Serves until the double ends. While the device is away the port is kept, but closed.
-pub(crate) async fn serve(device: Arc<Device>, socket: Socket, service: Service) -> anyhow::Result<()> {
-    let address = socket.local_addr()?.as_socket().context("no address of the internet")?;
-    let mut net = device.net.subscribe();
-    let mut held = Some(socket);
-    loop {
-        let now = *net.borrow_and_update();
-        match now {
-            Net::Gone => return Ok(()),
-            Net::Down => {
-                if let Service::Web(web) = &service {
-                    web.forget();
-                }
-                if held.is_none() {
-                    held = Some(bind(address)?.0);
-                }
-                if net.changed().await.is_err() {
-                    return Ok(());
-                }
-            }
-            Net::Up => {
-                let socket = match held.take() {
-                    Some(socket) => socket,
-                    None => bind(address)?.0,
-                };
-                socket.listen(BACKLOG)?;
-                let listener = TcpListener::from_std(socket.into())?;
-                device.listening.send_modify(|open| *open += 1);
-                accept(&device, &listener, &service, &mut net).await;
-                device.listening.send_modify(|open| *open -= 1);
-            }
-        }
-    }
-}
-
-async fn accept(
-    device: &Arc<Device>,
-    listener: &TcpListener,
-    service: &Service,
-    net: &mut tokio::sync::watch::Receiver<Net>,
-) {
-    loop {
-        tokio::select! {
-            _ = net.changed() => return,
-            accepted = listener.accept() => {
-                if let Ok((stream, _)) = accepted {
-                    tokio::spawn(connection(Arc::clone(device), stream, service.clone()));
-                }
-            }
-        }
-    }
+pub(crate) async fn serve(device: Arc<Device>, port: Port, service: Service) -> anyhow::Result<()> {
+    let connected = |stream| drop(tokio::spawn(connection(Arc::clone(&device), stream, service.clone())));
+    let closed = || match &service {
+        Service::Web(web) => web.forget(),
+        Service::Ssh(..) => {}
+    };
+    port.serve(device.net.subscribe(), &device.listening, connected, closed).await
 }
 
 /// The library reads from a pipe, so that the connection itself can be cut at any time.

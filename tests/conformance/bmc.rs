@@ -1,39 +1,32 @@
 //! Doubles of management processors as machines of the kit.
 
+use super::bench::{self, HOLD};
+use super::order;
 use super::pull::{Pulls, Server};
-use farrier::attempt::{Goal, Job, LogOptions, Offers, Tools};
-use farrier::callback::Registry;
+use farrier::attempt::{Goal, Job, Offers, Tools};
 use farrier::conformance::{Bench, Fault, Footprint, Journal, Subject};
 use farrier::drivers::redfish::Redfish;
-use farrier::drivers::{Class, Driver, HttpsSettings, Keys, Node, Privilege, SshSettings};
-use farrier::engines::Engines;
-use farrier::metrics::Metrics;
-use farrier::payload::Store;
-use farrier::ssh::{Algorithms, Family};
+use farrier::drivers::{Driver, HttpsSettings, Node};
 use farrier::tls::{Policy, Trust, read_bundle};
 use farrier_bmc_double::fault::{self, Armed};
 use farrier_bmc_double::image::{Header, digest};
 use farrier_bmc_double::{Config, Double, Entry, Settings, Variant};
 use farrier_network::MachineType;
 use farrier_update::device::Limits;
-use farrier_update::{
-    AppliesTo, Component, FailedDependency, Force, InstallerKind, Needs, PayloadRef, RebootNeed,
-};
+use farrier_update::{Component, InstallerKind};
 use futures::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a device is followed after an installation began. Enough for a double on a busy machine; a device of
 /// which it cannot be told is followed to the end.
 const TIMEOUT: Duration = Duration::from_secs(15);
-
-/// How long a runner that does not answer may act.
-const HOLD: Duration = Duration::from_secs(3);
 
 /// Size of an image without its header.
 const IMAGE: u64 = 50_000;
@@ -55,25 +48,7 @@ const BMCS: [(&str, MachineType, &str, &str, &str); 5] = [
 
 /// Times that fit a double. What is waited for on a real device for minutes takes seconds.
 fn limits() -> Limits {
-    let seconds = Duration::from_secs;
-    Limits {
-        has_sessions: true,
-        poll: Duration::from_millis(200),
-        proof: HOLD + seconds(1),
-        idle: seconds(1),
-        session_timeout: Some(Duration::from_mins(30)),
-        away: seconds(30),
-        refused: seconds(30),
-        reading: seconds(60),
-        seen: seconds(2),
-        unseen: seconds(4),
-        settle: seconds(3),
-        settle_failed: seconds(1),
-        reset: seconds(20),
-        busy: seconds(20),
-        post: seconds(20),
-        overdue: seconds(20),
-    }
+    Limits { has_sessions: true, ..bench::limits() }
 }
 
 /// BMCs of one kind. Each is a double of its own.
@@ -103,13 +78,7 @@ impl Bmcs {
     fn new(variant: &str, fetches: bool) -> Self {
         let (_, type_, entry, version, ending) = BMCS.into_iter().find(|bmc| bmc.0 == variant).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let tools = Tools {
-            engines: Engines::none(),
-            store: Store::open(&dir.path().join("store"), Some(dir.path())).unwrap(),
-            metrics: Metrics::new(),
-            calls: Registry::new(),
-            logs: None,
-        };
+        let tools = order::tools(dir.path());
         let (entry, version, ending) = (entry.to_owned(), version.to_owned(), ending.to_owned());
         let bmcs = Self { variant: variant.to_owned(), type_, entry, version, ending, fetches, tools, dir };
         std::fs::write(bmcs.file(false), bmcs.image(false)).unwrap();
@@ -142,27 +111,10 @@ impl Bmcs {
     }
 
     fn component(&self, is_bad: bool) -> Component {
-        let name = self.file(is_bad).file_name().unwrap().to_string_lossy().into_owned();
-        Component {
-            name: "bmc".into(),
-            version: self.version.clone(),
-            applies_to: AppliesTo::default(),
-            installer: InstallerKind::RedfishImage,
-            detect: None,
-            firmware: Some(self.entry.clone()),
-            payload: Some(PayloadRef {
-                url: format!("file:///{name}"),
-                digest: format!("sha256:{}", digest(&self.image(is_bad))),
-                size: None,
-                unpack: false,
-                signatures: Vec::new(),
-            }),
-            requires: Vec::new(),
-            needs: Needs::default(),
-            reboot: RebootNeed::IfRequested,
-            interruptible: true,
-            timeout: TIMEOUT,
-        }
+        let digest = format!("sha256:{}", digest(&self.image(is_bad)));
+        let (installer, file) = (InstallerKind::RedfishImage, self.file(is_bad));
+        let usual = bench::component("bmc", &self.version, installer, &file, digest, TIMEOUT);
+        Component { firmware: Some(self.entry.clone()), ..usual }
     }
 }
 
@@ -249,13 +201,7 @@ impl Bmc<'_> {
 
     /// Waits until the double is at rest. An entry that stays in its queue is seen afterwards.
     async fn rests(&self) {
-        let begun = Instant::now();
-        let mut looks = 0;
-        while looks < LOOKS && begun.elapsed() < REST {
-            // sleep: a double may begin something a moment after its answer, and does not report it.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            looks = if self.is_at_work() { 0 } else { looks + 1 };
-        }
+        bench::rests(LOOKS, REST, || self.is_at_work()).await;
     }
 
     fn is_minimal(&self) -> bool {
@@ -265,24 +211,10 @@ impl Bmc<'_> {
 
 impl Subject for Bmc<'_> {
     fn driver(&self) -> Arc<dyn Driver> {
-        let node = Node {
-            name: self.of.variant.clone(),
-            type_: self.of.type_,
-            product: None,
-            addresses: vec!["127.0.0.1".into()],
-            families: vec![Family::V4],
-            ssh: SshSettings {
-                port: 22,
-                host_keys: vec![],
-                trust_first: false,
-                algorithms: Algorithms::Current,
-                privilege: Privilege::None,
-            },
-            https: HttpsSettings { port: self.double.https().port(), trust: self.trust.clone() },
-        };
-        let data = [("username", "admin"), ("password", "password")];
-        let data = data.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
-        Redfish::driver_with(&node, &Keys { name: "login".into(), data }, limits()).unwrap()
+        let usual = order::node(&self.of.variant, self.of.type_, Ipv4Addr::LOCALHOST.into());
+        let https = HttpsSettings { port: self.double.https().port(), trust: self.trust.clone() };
+        let keys = order::keys(&[("username", "admin"), ("password", "password")]);
+        Redfish::driver_with(&Node { https, ..usual }, &keys, limits()).unwrap()
     }
 
     fn tools(&self) -> Tools {
@@ -294,33 +226,8 @@ impl Subject for Bmc<'_> {
     }
 
     fn job(&self, goal: Goal) -> Job {
-        let installers = Redfish.abilities().installers;
-        Job {
-            session: "0b3ee0c4a1f2".into(),
-            run: "kit".into(),
-            node: self.of.variant.clone(),
-            node_type: self.of.type_,
-            installers,
-            all_installers: installers.into(),
-            runner: String::new(),
-            attempt: 1,
-            goal,
-            touched: false,
-            resumed: false,
-            components: vec![self.of.component(self.has_bad_image.get())],
-            access: BTreeMap::new(),
-            device: farrier::attempt::DeviceOrder::default(),
-            force: Force::default(),
-            on_failed_dependency: FailedDependency::default(),
-            lease_seconds: 900,
-            wait_seconds: 60,
-            reboot: farrier_update::RebootOrder::default(),
-            rebooting: None,
-            installed_earlier: Vec::new(),
-            log: LogOptions::default(),
-            callback: None,
-            listen: None,
-        }
+        let components = vec![self.of.component(self.has_bad_image.get())];
+        order::job(&self.of.variant, self.of.type_, &Redfish, components, goal)
     }
 
     fn footprint(&self) -> LocalBoxFuture<'_, Footprint> {

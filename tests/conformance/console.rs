@@ -6,25 +6,21 @@ mod cases;
 
 pub(crate) use cases::{FOS, OA, OTHERS};
 
+use super::bench::{self, HOLD};
+use super::order;
 use super::services::{Services, Shelf};
 use cases::Case;
-use farrier::attempt::{DeviceOrder, Goal, Job, LogOptions, Offers, Tools};
-use farrier::callback::Registry;
+use farrier::attempt::{DeviceOrder, Goal, Job, Offers, Tools};
 use farrier::conformance::{Bench, Fault, Footprint, Journal, Subject};
 use farrier::drivers::console::{Catalogue, Console, Product, lint, products};
-use farrier::drivers::{Class, Driver, HttpsSettings, Keys, Node, Privilege, SshSettings};
-use farrier::engines::Engines;
-use farrier::metrics::Metrics;
-use farrier::payload::{Store, Tree};
-use farrier::ssh::{Algorithms, Family};
+use farrier::drivers::{Driver, HttpsSettings, Node, SshSettings};
+use farrier::payload::Tree;
 use farrier::tls::{Fingerprint, Trust};
 use farrier_console_double::fault::{self, Armed};
 use farrier_console_double::image::{Header, digest};
 use farrier_console_double::{Config, Double, Product as Doubled, Settings};
 use farrier_update::device::Limits;
-use farrier_update::{
-    AppliesTo, Component, FailedDependency, Force, InstallerKind, Needs, PayloadRef, RebootNeed,
-};
+use farrier_update::{Component, InstallerKind};
 use futures::future::LocalBoxFuture;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
@@ -32,10 +28,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// How long a runner that does not answer may act.
-const HOLD: Duration = Duration::from_secs(3);
+use std::time::Duration;
 
 /// How long a double may have something to do.
 const REST: Duration = Duration::from_secs(10);
@@ -45,25 +38,7 @@ const LOOKS: u32 = 8;
 
 /// Times that fit a double. What is waited for on a real device for minutes takes seconds.
 fn limits(case: &Case) -> Limits {
-    let seconds = Duration::from_secs;
-    Limits {
-        has_sessions: false,
-        poll: Duration::from_millis(200),
-        proof: HOLD + seconds(1),
-        idle: seconds(1),
-        session_timeout: Some(Duration::from_mins(30)),
-        away: seconds(30),
-        refused: seconds(30),
-        reading: seconds(60),
-        seen: seconds(2),
-        unseen: seconds(4),
-        settle: seconds(3),
-        settle_failed: seconds(1),
-        reset: seconds(20),
-        busy: seconds(20),
-        post: seconds(20),
-        overdue: case.overdue,
-    }
+    Limits { overdue: case.overdue, ..bench::limits() }
 }
 
 /// Devices of one product. Each is a double of its own.
@@ -76,13 +51,7 @@ pub(crate) struct Consoles {
 impl Consoles {
     pub(crate) fn new(case: Case) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let tools = Tools {
-            engines: Engines::none(),
-            store: Store::open(&dir.path().join("store"), Some(dir.path())).unwrap(),
-            metrics: Metrics::new(),
-            calls: Registry::new(),
-            logs: None,
-        };
+        let tools = order::tools(dir.path());
         let consoles = Self { case, tools, dir };
         for is_bad in [false, true] {
             let (image, stored) =
@@ -143,27 +112,13 @@ impl Consoles {
     }
 
     fn component(&self, is_bad: bool) -> Component {
-        let name = self.file(is_bad).file_name().unwrap().to_string_lossy().into_owned();
-        Component {
-            name: "firmware".into(),
-            version: self.case.version.to_owned(),
-            applies_to: AppliesTo::default(),
-            installer: InstallerKind::DeviceImage,
-            detect: None,
-            firmware: Some(self.case.entry.to_owned()),
-            payload: Some(PayloadRef {
-                url: format!("file:///{name}"),
-                digest: self.digest(is_bad),
-                size: None,
-                unpack: self.case.folder,
-                signatures: Vec::new(),
-            }),
-            requires: Vec::new(),
-            needs: Needs::default(),
-            reboot: RebootNeed::IfRequested,
-            interruptible: true,
-            timeout: self.case.timeout,
-        }
+        let (case, digest) = (&self.case, self.digest(is_bad));
+        let (installer, file) = (InstallerKind::DeviceImage, self.file(is_bad));
+        let mut component =
+            bench::component("firmware", case.version, installer, &file, digest, case.timeout);
+        component.firmware = Some(case.entry.to_owned());
+        component.payload.as_mut().unwrap().unpack = case.folder;
+        component
     }
 }
 
@@ -265,38 +220,20 @@ impl One<'_> {
 
     /// Waits until the double is at rest, and knows of connections that have ended.
     async fn rests(&self) {
-        let begun = Instant::now();
-        let mut looks = 0;
-        while looks < LOOKS && begun.elapsed() < REST {
-            // sleep: a double may begin something a moment after its answer, and does not report it.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            looks = if self.is_at_work() { 0 } else { looks + 1 };
-        }
+        bench::rests(LOOKS, REST, || self.is_at_work()).await;
     }
 }
 
 impl Subject for One<'_> {
     fn driver(&self) -> Arc<dyn Driver> {
-        let node = Node {
-            name: self.of.case.double.to_owned(),
-            type_: self.of.case.type_,
-            product: None,
-            addresses: vec![self.of.case.host.to_string()],
-            families: vec![if self.of.case.host.is_ipv6() { Family::V6 } else { Family::V4 }],
-            ssh: SshSettings {
-                port: self.double.ssh().port(),
-                host_keys: self.host_keys.borrow().clone(),
-                trust_first: false,
-                algorithms: Algorithms::Current,
-                privilege: Privilege::None,
-            },
-            https: self.https(),
-        };
-        let data = [("username", "admin"), ("password", "password")];
-        let data = data.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
-        let product = self.of.product(self.services.port(self.of.case.scheme));
-        Console::driver_with(&node, &Keys { name: "login".into(), data }, product, limits(&self.of.case))
-            .unwrap()
+        let case = &self.of.case;
+        let usual = order::node(case.double, case.type_, case.host);
+        let (port, host_keys) = (self.double.ssh().port(), self.host_keys.borrow().clone());
+        let ssh = SshSettings { port, host_keys, ..usual.ssh };
+        let node = Node { ssh, https: self.https(), ..usual };
+        let keys = order::keys(&[("username", "admin"), ("password", "password")]);
+        let product = self.of.product(self.services.port(case.scheme));
+        Console::driver_with(&node, &keys, product, limits(case)).unwrap()
     }
 
     fn tools(&self) -> Tools {
@@ -308,32 +245,12 @@ impl Subject for One<'_> {
     }
 
     fn job(&self, goal: Goal) -> Job {
-        let installers = Console::new(Catalogue::default()).abilities().installers;
+        let Case { double, type_, .. } = self.of.case;
+        let class = Console::new(Catalogue::default());
+        let components = vec![self.of.component(self.has_bad_image.get())];
         Job {
-            session: "0b3ee0c4a1f2".into(),
-            run: "kit".into(),
-            node: self.of.case.double.to_owned(),
-            node_type: self.of.case.type_,
-            installers,
-            all_installers: installers.into(),
-            runner: String::new(),
-            attempt: 1,
-            goal,
-            touched: false,
-            resumed: false,
-            components: vec![self.of.component(self.has_bad_image.get())],
-            access: BTreeMap::new(),
             device: DeviceOrder { resets_host: true, interrupts: true, ..DeviceOrder::default() },
-            force: Force::default(),
-            on_failed_dependency: FailedDependency::default(),
-            lease_seconds: 900,
-            wait_seconds: 60,
-            reboot: farrier_update::RebootOrder::default(),
-            rebooting: None,
-            installed_earlier: Vec::new(),
-            log: LogOptions::default(),
-            callback: None,
-            listen: None,
+            ..order::job(double, type_, &class, components, goal)
         }
     }
 

@@ -1,26 +1,20 @@
 //! Doubles of HP-UX as machines of the kit, each with a real sshd in an overlay of this system. Needs root.
 
+use super::bench::{self, HOLD};
+use super::order;
 use super::pull::{Pulls, Server};
-use farrier::attempt::{Goal, Job, LogOptions, Offers, Tools};
-use farrier::callback::Registry;
+use farrier::attempt::{Goal, Job, Offers, Tools};
 use farrier::conformance::{Bench, Fault, Footprint, Journal, Subject};
 use farrier::drivers::hpux::HpUx;
-use farrier::drivers::{Class, Driver, HttpsSettings, Keys, Node, Privilege, SshSettings};
-use farrier::engines::Engines;
-use farrier::metrics::Metrics;
-use farrier::payload::Store;
-use farrier::ssh::{Algorithms, Family};
-use farrier::tls::Trust;
+use farrier::drivers::{Driver, Node, SshSettings};
 use farrier_bmc_double::image;
 use farrier_network::MachineType;
 use farrier_update::device::Limits;
-use farrier_update::{
-    AppliesTo, Component, FailedDependency, Force, InstallerKind, Needs, PayloadRef, RebootNeed,
-};
+use farrier_update::{Component, InstallerKind};
 use futures::future::LocalBoxFuture;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
@@ -29,9 +23,6 @@ use std::time::{Duration, Instant};
 
 /// How long a machine is followed after an installation began.
 const TIMEOUT: Duration = Duration::from_secs(40);
-
-/// How long a runner that does not answer may act.
-const HOLD: Duration = Duration::from_secs(3);
 
 /// How long a double may take to start on a busy machine.
 const START: Duration = Duration::from_mins(1);
@@ -101,13 +92,7 @@ impl Machines {
         for name in ["host", "other", "user"] {
             key(dir.path(), name);
         }
-        let tools = Tools {
-            engines: Engines::none(),
-            store: Store::open(&dir.path().join("store"), Some(dir.path())).unwrap(),
-            metrics: Metrics::new(),
-            calls: Registry::new(),
-            logs: None,
-        };
+        let tools = order::tools(dir.path());
         Self { programs, tools, dir }
     }
 
@@ -137,27 +122,8 @@ impl Machines {
     }
 
     fn component(&self, is_wrong: bool) -> Component {
-        let file = self.file(is_wrong);
-        Component {
-            name: "Tool".into(),
-            version: VERSIONS[1].into(),
-            applies_to: AppliesTo::default(),
-            installer: InstallerKind::SwinstallDepot,
-            detect: None,
-            firmware: None,
-            payload: Some(PayloadRef {
-                url: format!("file:///{}", file.file_name().unwrap().to_string_lossy()),
-                digest: digest(&file),
-                size: None,
-                signatures: Vec::new(),
-                unpack: false,
-            }),
-            requires: Vec::new(),
-            needs: Needs::default(),
-            reboot: RebootNeed::IfRequested,
-            interruptible: true,
-            timeout: TIMEOUT,
-        }
+        let (installer, file) = (InstallerKind::SwinstallDepot, self.file(is_wrong));
+        bench::component("Tool", VERSIONS[1], installer, &file, digest(&file), TIMEOUT)
     }
 }
 
@@ -269,13 +235,7 @@ impl Machine<'_> {
     }
 
     async fn rests(&self) {
-        let begun = Instant::now();
-        let mut looks = 0;
-        while looks < LOOKS && begun.elapsed() < TIMEOUT {
-            // sleep: a double may begin something a moment after its answer, and does not report it.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            looks = if self.is_at_work() { 0 } else { looks + 1 };
-        }
+        bench::rests(LOOKS, TIMEOUT, || self.is_at_work()).await;
     }
 }
 
@@ -290,24 +250,11 @@ impl Drop for Machine<'_> {
 impl Subject for Machine<'_> {
     fn driver(&self) -> Arc<dyn Driver> {
         let host_key = self.of.text(if self.has_other_key.get() { "other.pub" } else { "host.pub" });
-        let node = Node {
-            name: "hp1".into(),
-            type_: MachineType::HPUX,
-            product: None,
-            addresses: vec!["127.0.0.1".into()],
-            families: vec![Family::V4],
-            ssh: SshSettings {
-                port: self.port,
-                host_keys: vec![host_key.trim().to_owned()],
-                trust_first: false,
-                algorithms: Algorithms::Current,
-                privilege: Privilege::None,
-            },
-            https: HttpsSettings { port: 443, trust: Trust::default() },
-        };
-        let data = [("username", "root".to_owned()), ("ssh-privatekey", self.of.text("user"))];
-        let data = data.map(|(key, value)| (key.to_owned(), value.into_bytes())).into();
-        HpUx::driver_with(&node, &Keys { name: "login".into(), data }, limits()).unwrap()
+        let usual = order::node("hp1", MachineType::HPUX, Ipv4Addr::LOCALHOST.into());
+        let host_keys = vec![host_key.trim().to_owned()];
+        let ssh = SshSettings { port: self.port, host_keys, ..usual.ssh };
+        let keys = order::keys(&[("username", "root"), ("ssh-privatekey", &self.of.text("user"))]);
+        HpUx::driver_with(&Node { ssh, ..usual }, &keys, limits()).unwrap()
     }
 
     fn tools(&self) -> Tools {
@@ -319,33 +266,8 @@ impl Subject for Machine<'_> {
     }
 
     fn job(&self, goal: Goal) -> Job {
-        let installers = HpUx.abilities().installers;
-        Job {
-            session: "0b3ee0c4a1f2".into(),
-            run: "kit".into(),
-            node: "hp1".into(),
-            node_type: MachineType::HPUX,
-            installers,
-            all_installers: installers.into(),
-            runner: String::new(),
-            attempt: 1,
-            goal,
-            touched: false,
-            resumed: false,
-            components: vec![self.of.component(self.has_wrong_depot.get())],
-            access: BTreeMap::new(),
-            device: farrier::attempt::DeviceOrder::default(),
-            force: Force::default(),
-            on_failed_dependency: FailedDependency::default(),
-            lease_seconds: 900,
-            wait_seconds: 60,
-            reboot: farrier_update::RebootOrder::default(),
-            rebooting: None,
-            installed_earlier: Vec::new(),
-            log: LogOptions::default(),
-            callback: None,
-            listen: None,
-        }
+        let components = vec![self.of.component(self.has_wrong_depot.get())];
+        order::job("hp1", MachineType::HPUX, &HpUx, components, goal)
     }
 
     fn footprint(&self) -> LocalBoxFuture<'_, Footprint> {

@@ -5,9 +5,11 @@
 
 #![expect(clippy::unwrap_used, reason = "tests and what they share: a panic is how a test fails")]
 
+mod bench;
 mod bmc;
 mod console;
 mod hpux;
+mod order;
 mod pull;
 mod services;
 

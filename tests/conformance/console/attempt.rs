@@ -1,6 +1,7 @@
 //! One attempt on a double, outside the kit.
 
-use super::{HOLD, One};
+use super::One;
+use crate::bench::HOLD;
 use farrier::attempt::logbook::apply;
 use farrier::attempt::{Desk, End, Goal, Job, Logbook, View, now};
 use farrier::conformance::Subject;

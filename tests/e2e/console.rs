@@ -26,6 +26,15 @@ pub(crate) struct Kind {
 pub(crate) const FOS: Kind =
     Kind { product: "fos", type_: "FCSwitch", part: "fos", entry: "Fabric OS", version: "v8.2.3c" };
 
+/// A switch of a blade enclosure, which fetches by HTTP.
+pub(crate) const SAS: Kind = Kind {
+    product: "sas-switch",
+    type_: "SASSwitch",
+    part: "sas-switch",
+    entry: "SAS switch",
+    version: "2.3.0.0",
+};
+
 /// Taken by whoever needs the one port that switches look at, of which a lab has one.
 static PORT: Mutex<()> = Mutex::const_new(());
 
@@ -46,6 +55,13 @@ impl Kind {
     /// Starts a double of it.
     pub(crate) async fn up(self, site: &Site, name: &str, spec: Value) -> Console {
         Console::up(site, name, self.type_, config(self.product), spec).await
+    }
+
+    /// Starts a double that `change` makes a special one.
+    pub(crate) async fn up_as(self, site: &Site, name: &str, change: impl FnOnce(&mut Config)) -> Console {
+        let mut config = config(self.product);
+        change(&mut config);
+        Console::up(site, name, self.type_, config, json!({})).await
     }
 
     /// A component with this image, for machines of the type.

@@ -248,7 +248,7 @@ fn a_self_test_is_waited_for_from_its_first_reading() {
 #[test]
 fn a_wait_has_a_reason_and_says_until_when() {
     let wait = Waiting::Device(Millis(1_796_040_900_000));
-    assert_eq!(wait.to_string(), "the device does not answer; it is asked again until 2026-11-30T12:15:00Z");
+    assert_eq!(wait.to_string(), "an answer of the device, which is asked again until 2026-11-30T12:15:00Z");
     assert_eq!(wait.reason(), Reason::ConnectionLost);
     assert_eq!(Waiting::Reading.reason(), Reason::InProgress);
     assert_eq!(Waiting::Other(Millis(0)).reason(), Reason::MachineBusy);

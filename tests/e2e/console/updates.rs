@@ -1,6 +1,6 @@
 //! Each product is updated once, all at the same time, each by its own way.
 
-use super::{FOS, Kind, is_over, port, spec};
+use super::{FOS, Kind, SAS, is_over, port, spec};
 use crate::harness::run::component;
 use crate::harness::{Conditions, e2e, outcome, wait};
 use serde_json::json;
@@ -14,13 +14,7 @@ const OTHERS: [Kind; 4] = [
         entry: "Onboard Administrator",
         version: "4.99",
     },
-    Kind {
-        product: "sas-switch",
-        type_: "SASSwitch",
-        part: "sas-switch",
-        entry: "SAS switch",
-        version: "2.3.0.0",
-    },
+    SAS,
     Kind { product: "superdome-x", type_: "SuperdomeX", part: "complex", entry: "Complex", version: "8.0.0" },
     Kind { product: "superdome-2", type_: "Superdome2", part: "complex", entry: "Complex", version: "3.8.0" },
 ];

@@ -76,6 +76,11 @@ impl Console {
         self.double.set(settings);
     }
 
+    /// Its model.
+    pub(crate) fn model(&self) -> String {
+        self.double.describe()["model"].as_str().expect("a model").to_owned()
+    }
+
     /// How many times a version was written.
     pub(crate) fn flashes(&self, version: &str) -> usize {
         self.entries("flash").iter().filter(|entry| entry.detail["version"] == version).count()

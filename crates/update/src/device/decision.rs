@@ -68,25 +68,22 @@ impl Waiting {
     }
 }
 
+/// Follows the words "waiting for".
 impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Device(until) => write!(f, "the device does not answer; it is asked again until {until}"),
+            Self::Device(until) => write!(f, "an answer of the device, which is asked again until {until}"),
             Self::Task(id, until) => {
-                write!(f, "the device works on action {}, until {until} at the latest", id.0)
+                write!(f, "the end of action {} on the device, until {until} at the latest", id.0)
             }
             Self::Fence(id) => {
-                write!(f, "requests that were sent before action {} is judged must have expired", id.0)
+                write!(f, "the end of all requests that were sent before action {} is judged", id.0)
             }
-            Self::Reading => f.write_str("the device is read again"),
-            Self::Other(until) => {
-                write!(f, "the device works for another manager; it is waited for until {until}")
-            }
-            Self::Post(until) => {
-                write!(f, "the host is in its power-on self-test, whose end is waited for until {until}")
-            }
-            Self::Asked(until) => write!(f, "the device does not want to be asked anything before {until}"),
-            Self::Retry(verb) => write!(f, "the device refused {verb:?}, which is requested again"),
+            Self::Reading => f.write_str("another reading of the device"),
+            Self::Other(until) => write!(f, "the end of another manager's work on the device, until {until}"),
+            Self::Post(until) => write!(f, "the end of the host's power-on self-test, until {until}"),
+            Self::Asked(until) => write!(f, "the time before which the device takes no request, {until}"),
+            Self::Retry(verb) => write!(f, "the next request of {verb:?}, which the device has refused"),
         }
     }
 }

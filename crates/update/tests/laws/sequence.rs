@@ -90,9 +90,25 @@ fn went_well(seen: &Observed, edge: &Edge<'_>) -> bool {
     })
 }
 
+/// Reports whether a node is not begun because one before it was not reached. `seen_before` are the nodes that were
+/// asked about already: an order may contradict itself.
+fn is_untried<'a>(
+    seen: &Observed,
+    edges: &[Edge<'a>],
+    node: &'a NodeName,
+    seen_before: &mut BTreeSet<&'a NodeName>,
+) -> bool {
+    seen_before.insert(node)
+        && edges.iter().any(|edge| {
+            edge.then == node
+                && (is_done(&seen.targets[edge.first], |end| matches!(end, NodeEnd::Unreachable { .. }))
+                    || is_untried(seen, edges, edge.first, seen_before))
+        })
+}
+
 /// Reports whether nothing more happens to the first of an edge.
-fn is_over(seen: &Observed, skipped: &BTreeSet<&NodeName>, edge: &Edge<'_>) -> bool {
-    is_done(&seen.targets[edge.first], |_| true) || skipped.contains(edge.first)
+fn is_over(seen: &Observed, not_begun: &BTreeSet<&NodeName>, edge: &Edge<'_>) -> bool {
+    is_done(&seen.targets[edge.first], |_| true) || not_begun.contains(edge.first)
 }
 
 /// Reports whether a node failed that comes before another by its type alone, and no other of that type succeeded.
@@ -112,6 +128,15 @@ fn skipped(decision: &Decision) -> BTreeSet<&NodeName> {
         matches!(failing.reason, Reason::Skipped | Reason::ManagerNotFound | Reason::OrderCycle)
     };
     decision.status.failing.iter().filter(why).map(|failing| &failing.node).collect()
+}
+
+/// Returns the nodes that a decision calls skipped, and those whose plans are given up at the end for the same reasons.
+fn not_begun(decision: &Decision) -> BTreeSet<&NodeName> {
+    let given_up = decision.waiting.iter().filter(|(_, on)| {
+        matches!(on.reason, Reason::Skipped | Reason::ManagerNotFound | Reason::OrderCycle)
+            && on.until.is_none()
+    });
+    given_up.map(|(node, _)| node).chain(skipped(decision)).collect()
 }
 
 /// A node gets its turn only after those before it, and never beside a partner.
@@ -142,12 +167,16 @@ pub(crate) fn turns(seen: &Observed, decision: &Decision) -> Check {
         return Ok(());
     }
     let edges = edges(seen);
-    let skipped = skipped(decision);
+    let not_begun = not_begun(decision);
     for edge in &edges {
         let Edge { first, then, .. } = *edge;
         let before = &seen.targets[first];
         let held = before.hold && !is_active(seen, first) && !is_done(before, |_| true);
-        let over = held || if edge.by_table { is_over(seen, &skipped, edge) } else { went_well(seen, edge) };
+        let untried = edge.if_unreachable == IfUnreachable::Proceed
+            && not_begun.contains(first)
+            && is_untried(seen, &edges, first, &mut BTreeSet::new());
+        let well = if edge.by_table { is_over(seen, &not_begun, edge) } else { went_well(seen, edge) };
+        let over = held || untried || well;
         prop_assert!(!given.contains(then) || over, "{} before {} has ended", then, first);
         let hopeless = edge.by_table && none_succeeded(seen, &edges, edge);
         prop_assert!(!given.contains(then) || !hopeless, "{} although none like {} succeeded", then, first);

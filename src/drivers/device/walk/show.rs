@@ -11,8 +11,7 @@ impl<D: Device> Walk<'_, D> {
     /// Returns the reason of a wait, and what the device says about it.
     pub(super) fn why(&self, on: device::Waiting) -> (Reason, String) {
         if let Some(trouble) = self.trouble.as_ref().filter(|_| self.silence.is_some()) {
-            let is_asked = matches!(on, device::Waiting::Asked(_));
-            return (if is_asked { trouble.reason } else { on.reason() }, trouble.message.clone());
+            return (trouble.reason, trouble.message.clone());
         }
         match on {
             device::Waiting::Task(action, _) => {

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use anyhow::ensure;
+use anyhow::{anyhow, ensure};
 use farrier_double_parts::fetch::Curl;
 use serde_json::json;
 
 use crate::device::Device;
+use crate::fault::Fault;
 use crate::image::digest;
 
 /// Where an image is, and who asks for it.
@@ -75,7 +76,11 @@ impl Remote {
 pub(crate) async fn fetch(device: &Arc<Device>, remote: &Remote) -> anyhow::Result<Vec<u8>> {
     let port = device.settings().ports.get(&remote.scheme).copied();
     let url = remote.shown(port);
-    let outcome = curl(remote, &url, device.source.get()).await;
+    let outcome = if device.has(&Fault::TransferFails) {
+        Err(anyhow!("connection reset"))
+    } else {
+        curl(remote, &url, device.source.get()).await
+    };
     let mut detail = json!({"url": url, "user": remote.user});
     match &outcome {
         Ok(bytes) => {

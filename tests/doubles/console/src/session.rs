@@ -246,10 +246,6 @@ impl Session {
 
     /// Fetches an image and checks it against the part that gets it.
     pub(crate) async fn image(&mut self, remote: &Remote, part: &str) -> Result<Header, Trouble> {
-        if self.device.has(&Fault::TransferFails) {
-            self.device.lock().journal.write("fetch", json!({"error": "fault"}));
-            return Err(Trouble::Transfer("connection reset".to_owned()));
-        }
         let fetching = Fetching::begin(&self.device, part);
         let file =
             fetch(&self.device, remote).await.map_err(|error| Trouble::Transfer(format!("{error:#}")))?;

@@ -40,6 +40,40 @@ state_of() {
 # booted: prints when the machine was started, in words without blanks at the ends.
 booted() { who -b 2>/dev/null | sed -e 's/^[ .]*//' -e 's/ *$//'; }
 
+# limited SECONDS COMMAND…: runs a command that only reads, and ends it if it takes longer: 124 then. HP-UX has no timeout.
+limited() {
+  limit=$1
+  shift
+  "$@" </dev/null &
+  work_of_it=$!
+  (
+    left=$limit
+    while [ "$left" -gt 0 ]; do
+      # sleep: the time that the command has, in which its end is looked for.
+      sleep 1
+      kill -0 "$work_of_it" || exit 0
+      left=$((left - 1))
+    done
+    # What waits for this is about to end it.
+    trap '' TERM
+    kill -TERM "$work_of_it"
+    # sleep: what does not end by itself is ended.
+    sleep 2
+    kill -KILL "$work_of_it"
+    exit 124
+  ) </dev/null >/dev/null 2>&1 &
+  watch=$!
+  wait "$work_of_it" 2>/dev/null
+  code=$?
+  kill -TERM "$watch" 2>/dev/null
+  wait "$watch" 2>/dev/null
+  [ $? != 124 ] || code=124
+  return "$code"
+}
+
+# words_of: prints the last lines of what a program has said, without comments.
+words_of() { grep -v -e '^#' -e '^ *$' | tail -n 3; }
+
 # installers: prints the processes that work on software, whoever has started them, with their numbers.
 installers() {
   ps -e -o pid -o args 2>/dev/null |

@@ -115,13 +115,13 @@ impl device::Device for Device {
         let names: BTreeSet<&str> = self.components.iter().filter_map(Component::depot_entry).collect();
         let names: Vec<&str> = names.into_iter().filter(|name| software::is_name(name)).collect();
         let program = programs::look(&self.directories, &names);
-        let lines = self.link.run(program, || true).await.map_err(|cut| trouble(cut.failure()))?;
-        let look = Look::read(&lines);
+        let lines = self.link.run_within(programs::READING, program, || true).await;
+        let look = Look::read(&lines.map_err(|cut| trouble(cut.failure()))?);
         if !look.is_hp_ux() {
             return Err(trouble(said::not_hp_ux(&self.node, &look.system.0)));
         }
-        if !look.is_listed {
-            return Err(trouble(said::not_listed(&self.node)));
+        if let Some(listing) = look.unlisted() {
+            return Err(trouble(said::not_listed(&self.node, &listing)));
         }
         self.tools.clone_from(&look.tools);
         self.digester = look.digester;

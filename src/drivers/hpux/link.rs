@@ -1,6 +1,6 @@
 //! The SSH session with an HP-UX machine: connects when it is needed, and runs programs as root.
 
-use super::programs::ASKS_IMAGE;
+use super::programs::{ASKS_IMAGE, LISTING};
 use crate::drivers::device::{Contact, Trouble};
 use crate::drivers::shell::script::{END, between, program};
 use crate::drivers::shell::{Session, Settings};
@@ -15,9 +15,8 @@ use std::time::Duration;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
-/// How long a program may take that reads the machine or begins something. `swlist` of a machine with many products
-/// takes a minute.
-const LIMIT: Duration = Duration::from_mins(5);
+/// How long a program may take that begins something, which lists a depot twice before.
+const LIMIT: Duration = Duration::from_secs(LISTING * 2 + 60);
 
 /// How long the few lines may take that tell who has signed in.
 const BRIEF: Duration = Duration::from_secs(20);
@@ -88,14 +87,24 @@ impl Link {
         program: Bytes,
         may_send: impl Fn() -> bool,
     ) -> Result<Vec<String>, Cut> {
+        self.run_within(LIMIT, program, may_send).await
+    }
+
+    /// Runs a program as [`Self::run`] does, which may take this long.
+    pub(super) async fn run_within(
+        &mut self,
+        limit: Duration,
+        program: Bytes,
+        may_send: impl Fn() -> bool,
+    ) -> Result<Vec<String>, Cut> {
         let mut shell = self.shell(may_send).await?;
         let work = async {
             shell.send(program).await?;
             shell.end_input().await;
             shell.finish().await
         };
-        let output = tokio::time::timeout(LIMIT, work).await;
-        let output = output.unwrap_or_else(|_| Err(self.too_slow(LIMIT)));
+        let output = tokio::time::timeout(limit, work).await;
+        let output = output.unwrap_or_else(|_| Err(self.too_slow(limit)));
         self.lines(output)
     }
 

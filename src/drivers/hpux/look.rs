@@ -52,6 +52,23 @@ pub(super) struct Software {
     pub(super) revision: String,
 }
 
+/// How a listing ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listing {
+    /// What was listed: `bundle`, `product`, `fileset`, `contents` (of bundles), or `cluster`.
+    pub(super) what: String,
+    /// The exit code; [`TIMED_OUT`] if it was ended.
+    pub(super) code: i32,
+    /// What it said last, if it failed.
+    pub(super) words: Vec<String>,
+}
+
+/// The code of a listing that did not end in time, as `common.sh` has it.
+pub(super) const TIMED_OUT: i32 = 124;
+
+/// What has to be listed in any case: a component may be each of them.
+const LISTED: [&str; 3] = ["bundle", "product", "fileset"];
+
 /// Work in a directory of ours: the number of the image's action, that of the installation's, and how far it is.
 pub(super) type Activation = (u32, u32, State);
 
@@ -70,8 +87,8 @@ pub(super) struct Look {
     pub(super) boot: String,
     pub(super) tools: BTreeSet<Tool>,
     pub(super) digester: Digester,
-    /// Whether the listing of products has succeeded.
-    pub(super) is_listed: bool,
+    /// How the listings ended.
+    pub(super) listings: Vec<Listing>,
     pub(super) software: Vec<Software>,
     pub(super) filesets: Vec<Fileset>,
     /// Filesets that are not configured, with their state.
@@ -112,7 +129,16 @@ impl Look {
             ("tool", [name]) => self.tools.extend(tool(name)),
             ("digest", ["openssl"]) => self.digester = Digester::Openssl,
             ("digest", ["perl"]) => self.digester = Digester::Perl,
-            ("listed", ["product", status]) => self.is_listed = *status == "0",
+            ("listed", [what, code]) => self.listings.push(Listing {
+                what: (*what).to_owned(),
+                code: code.parse().unwrap_or(-1),
+                words: Vec::new(),
+            }),
+            ("said", [what, said @ ..]) => {
+                if let Some(listing) = self.listings.iter_mut().find(|listing| listing.what == *what) {
+                    listing.words.push(said.join(" "));
+                }
+            }
             ("bundle", [name, revision]) => self.add("bundle", name, revision),
             ("product", [name, revision]) => self.add("product", name, revision),
             ("unfinished", [name, state]) => self.unfinished.push((name.to_string(), state.to_string())),
@@ -145,6 +171,15 @@ impl Look {
     /// Reports whether this is the system that the driver knows.
     pub(super) fn is_hp_ux(&self) -> bool {
         self.system.0 == "HP-UX"
+    }
+
+    /// Returns the first listing that has failed, or was not made: what it does not show may be there all the same.
+    pub(super) fn unlisted(&self) -> Option<Listing> {
+        let was_made = |what: &&str| self.listings.iter().any(|listing| listing.what == **what);
+        let missing = LISTED.iter().find(|what| !was_made(what));
+        let failed = self.listings.iter().find(|listing| listing.code != 0).cloned();
+        failed
+            .or_else(|| missing.map(|what| Listing { what: (*what).to_owned(), code: -1, words: Vec::new() }))
     }
 
     /// Reports whether an installation of ours runs.
@@ -201,11 +236,11 @@ mod tests {
         let look = look(
             "system HP-UX B.11.31 ia64\nhost hpux01\nmodel ia64 hp server rx2660\nserial USE0000XYZ\n\
              firmware BMC 5.06\nuid 0\nboot system boot  Nov 30 11:02\ntool perl\ntool lynx\ndigest openssl\n\
-             listed bundle 1\nlisted product 0\nproduct Tool A.01.00\nfileset Tool Tool.RUN A.01.00 configured\n\
+             listed bundle 0\nlisted product 0\nlisted fileset 0\nproduct Tool A.01.00\nfileset Tool Tool.RUN A.01.00 configured\n\
              unfinished Other.RUN corrupt\nprocess 77 /usr/sbin/swinstall -i\nimage 2 whole\nfetch 2 ended 0\n\
              activate 2 3 running\nactivate x 3 running\nnoise",
         );
-        assert!(look.is_hp_ux() && look.is_listed && look.is_installing());
+        assert!(look.is_hp_ux() && look.unlisted().is_none() && look.is_installing());
         assert_eq!((look.uid, look.boot.as_str()), (Some(0), "system boot  Nov 30 11:02"));
         assert_eq!((look.tools, look.digester), ([Tool::Perl].into(), Digester::Openssl));
         assert_eq!(look.software.len(), 1);
@@ -215,6 +250,26 @@ mod tests {
         assert_eq!(look.images, [(2, true)]);
         assert_eq!(look.fetches, [(2, State::Ended(0))]);
         assert_eq!(look.activations, [(2, 3, State::Running)]);
+    }
+
+    /// Otherwise software that could not be listed counts as absent, and is installed over what is there.
+    #[test]
+    fn a_listing_that_fails_is_not_one_of_nothing() {
+        let whole = "listed bundle 0\nlisted product 0\nlisted fileset 0";
+        assert_eq!(look(whole).unlisted(), None);
+        for (lines, what, code) in [
+            ("listed bundle 1\nlisted product 0\nlisted fileset 0", "bundle", 1),
+            ("listed bundle 0\nlisted product 0\nlisted fileset 124", "fileset", TIMED_OUT),
+            ("listed bundle 0\nlisted product 0\nlisted fileset 0\nlisted contents 1", "contents", 1),
+            ("listed bundle 0\nlisted product 0\nlisted fileset 0\nlisted cluster 124", "cluster", TIMED_OUT),
+            ("listed bundle 0\nlisted product 0", "fileset", -1),
+        ] {
+            let unlisted = look(lines).unlisted().unwrap();
+            assert_eq!((unlisted.what.as_str(), unlisted.code), (what, code), "{lines}");
+        }
+        let said =
+            look(&format!("{whole}\nlisted contents 1\nsaid contents ERROR:   no contact\nsaid contents x"));
+        assert_eq!(said.unlisted().unwrap().words, ["ERROR: no contact", "x"]);
     }
 
     /// Otherwise a node that carries a database is restarted under it, or one that is halted is never updated.

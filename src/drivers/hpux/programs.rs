@@ -6,6 +6,7 @@ use crate::drivers::shell::script::{code, is_word, program, quote};
 use bytes::Bytes;
 use farrier_protocol::PREFLIGHT;
 use farrier_update::device::ActionId;
+use std::time::Duration;
 
 /// What all programs begin with.
 const COMMON: &str = include_str!("common.sh");
@@ -15,6 +16,19 @@ const PLACE: &str = "/var/tmp";
 
 /// How long one port is tried, in seconds: TCP sends SYNs after 0, 1 and 3 seconds.
 const TRY: &str = "6";
+
+/// How long one listing of software may take, in seconds: that of a machine with many products takes a minute, and one
+/// whose `swagentd` does not answer never ends.
+pub(super) const LISTING: u64 = 180;
+
+/// How many listings `look.sh` makes at most, however many components there are.
+const LISTINGS: u64 = 4;
+
+/// How long any other program that only reads may take, in seconds, such as the `cmviewcl` of a cluster.
+pub(super) const BRIEF: u64 = 30;
+
+/// How long a reading may take: all of its listings, three other programs, and what is quick.
+pub(super) const READING: Duration = Duration::from_secs(LISTING * LISTINGS + BRIEF * 4);
 
 /// Printed when the machine waits for an image.
 pub(super) const ASKS_IMAGE: &str = "farrier-send-1";
@@ -149,7 +163,9 @@ impl Installation<'_> {
 
 /// Returns the program that reads the machine. `names` are those of the components.
 pub(super) fn look(directories: &Directories, names: &[&str]) -> Bytes {
-    made(&[include_str!("look.sh")], &[("DIRECTORY", directories.top.clone())], names)
+    let settings =
+        [("DIRECTORY", directories.top.clone()), ("EACH", LISTING.to_string()), ("BRIEF", BRIEF.to_string())];
+    made(&[include_str!("look.sh")], &settings, names)
 }
 
 /// Returns the program that asks how far work is.

@@ -1,5 +1,7 @@
 //! What users read about the requests to an HP-UX machine, and the next step.
 
+use super::look::{Listing, TIMED_OUT};
+use super::programs::{BRIEF, LISTING};
 use crate::failure::Failure;
 use farrier_update::Reason;
 
@@ -111,12 +113,31 @@ pub(super) fn not_hp_ux(node: &str, system: &str) -> Failure {
     )
 }
 
-/// Describes a machine whose software cannot be listed.
-pub(super) fn not_listed(node: &str) -> Failure {
+/// Describes a listing that has failed: nothing is decided from one that is not whole.
+pub(super) fn not_listed(node: &str, listing: &Listing) -> Failure {
+    let Listing { what, code, words } = listing;
+    let (program, next) = match what.as_str() {
+        "cluster" => ("cmviewcl -f line", "check the cluster (cmviewcl) there as root"),
+        "bundle" | "product" => (
+            &*format!("swlist -l {what}"),
+            "run it there as root, and check that swagentd runs (/sbin/init.d/swagentd start)",
+        ),
+        _ => (
+            "swlist -l fileset",
+            "run it there as root, and check that swagentd runs (/sbin/init.d/swagentd start)",
+        ),
+    };
+    let (reason, how) = match *code {
+        TIMED_OUT if what == "cluster" => (Reason::CommandTimedOut, format!("did not end within {BRIEF} s")),
+        TIMED_OUT => (Reason::CommandTimedOut, format!("did not end within {LISTING} s")),
+        code => (Reason::DeviceUnavailable, format!("failed (exit code {code})")),
+    };
+    let said = without_urls(words.iter().map(String::as_str));
+    let said = if said.is_empty() { said } else { format!(": {said}") };
     Failure::new(
-        Reason::DeviceUnavailable,
+        reason,
         format!(
-            "swlist on {node} lists no products; run `swlist -l product` there as root, and check that swagentd runs (/sbin/init.d/swagentd start)"
+            "{program} on {node} {how}{said}; what is installed is not known, so nothing is begun; {next}"
         ),
     )
 }
@@ -164,6 +185,34 @@ mod tests {
     fn no_url_is_quoted() {
         let lines = ["2026 URL:http://10.0.0.1:63001/token/offer/x.depot [7]", "ERROR:   no room"];
         assert_eq!(without_urls(lines.into_iter()), "2026 <url> [7] ERROR: no room");
+    }
+
+    /// Otherwise nobody learns which listing failed, why, and what to do.
+    #[test]
+    fn a_failed_listing_is_named_with_its_words() {
+        let said = |what: &str, code, words: &[&str]| {
+            let words = words.iter().map(|&words| words.to_owned()).collect();
+            not_listed("hp1", &Listing { what: what.to_owned(), code, words })
+        };
+        let failure = said("fileset", 1, &["ERROR: Could not contact host", "hpux01."]);
+        assert_eq!(failure.reason, Reason::DeviceUnavailable);
+        for words in
+            ["swlist -l fileset on hp1", "exit code 1", "ERROR: Could not contact host hpux01.", "swagentd"]
+        {
+            assert!(failure.message.contains(words), "{}", failure.message);
+        }
+        let slow = said("product", TIMED_OUT, &[]);
+        assert_eq!(slow.reason, Reason::CommandTimedOut);
+        assert!(
+            slow.message.contains("swlist -l product on hp1 did not end within 180 s;"),
+            "{}",
+            slow.message
+        );
+        let cluster = said("cluster", TIMED_OUT, &[]).message;
+        assert!(
+            cluster.contains("cmviewcl") && cluster.contains("30 s") && !cluster.contains("swagentd"),
+            "{cluster}"
+        );
     }
 
     /// A refusal that lasts and is repeated keeps the run busy; one that passes and is final fails for nothing.

@@ -147,17 +147,18 @@ pub struct Reading {
 pub struct Other {
     /// What it is, in words.
     pub words: String,
-    /// Whether it waits in the queue of the device.
-    pub waits: bool,
+    /// Why it is in the way: `ManagedElsewhere`, `QueueBlocked` if it waits in the queue of the device, or
+    /// `PackageManagerBusy`.
+    pub reason: Reason,
 }
 
 impl Reading {
     /// Describes what the device does for others; `None` if that is nothing.
     pub fn for_others(&self) -> Option<(Reason, String)> {
         let words: Vec<&str> = self.others.iter().map(|other| other.words.as_str()).collect();
-        let blocks = self.others.iter().any(|other| other.waits);
-        let reason = if blocks { Reason::QueueBlocked } else { Reason::ManagedElsewhere };
-        (!words.is_empty()).then(|| (reason, words.join("; ")))
+        let blocks = self.others.iter().find(|other| other.reason == Reason::QueueBlocked);
+        let first = blocks.or(self.others.first())?;
+        Some((first.reason, words.join("; ")))
     }
 }
 

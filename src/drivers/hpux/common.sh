@@ -74,8 +74,11 @@ limited() {
 # words_of: prints the last lines of what a program has said, without comments.
 words_of() { grep -v -e '^#' -e '^ *$' | tail -n 3; }
 
-# installers: prints the processes that work on software, whoever has started them, with their numbers.
+# installers: prints the processes that work on software, whoever has started them, with their numbers, and those that have
+# the lock of the products.
 installers() {
   ps -e -o pid -o args 2>/dev/null |
     awk '/(^|[ \/])sw(install|agent|remove|copy|config|modify|verify|package|reg)( |$)/ { $1 = $1; print "process", $0 }'
+  # shellcheck disable=SC2154 # by holders.sh
+  holders "$lock_of_products" | awk '!/[ \/]sw(install|agent|remove|copy|config|modify|verify|package|reg)( |$)/ { print "process", $0 }'
 }

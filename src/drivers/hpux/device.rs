@@ -71,7 +71,7 @@ pub(super) struct Device {
     pub(super) limits: Limits,
     /// Name of the machine.
     pub(super) node: String,
-    id: String,
+    pub(super) id: String,
     pub(super) directories: Directories,
     pub(super) components: Vec<Component>,
     pub(super) order: DeviceOrder,
@@ -79,8 +79,8 @@ pub(super) struct Device {
     /// What the machine can fetch with, as it was last read.
     tools: BTreeSet<Tool>,
     pub(super) digester: Digester,
-    /// The protocols by which it reaches us with what it has; `None`: it was not tried.
-    reached: Option<BTreeSet<Scheme>>,
+    /// The protocols by which it reaches us, each with what it has done so with; `None`: it was not tried.
+    reached: Option<BTreeMap<Scheme, Tool>>,
     /// When installations were first seen to have ended, by their directory.
     pub(super) ended: BTreeMap<String, Instant>,
 }
@@ -174,15 +174,16 @@ impl device::Device for Device {
     }
 
     async fn reach(&mut self, places: &[Place]) -> Result<Vec<Dial>, Trouble> {
-        let Some(&tool) = self.tools.first() else {
-            self.reached = Some(BTreeSet::new());
+        if self.tools.is_empty() {
+            self.reached = Some(BTreeMap::new());
             return Ok(Vec::new());
-        };
-        let program = programs::reach(&self.id, tool, places);
+        }
+        let tools: Vec<Tool> = self.tools.iter().copied().collect();
+        let program = programs::reach(&self.id, &tools, places);
         let lines = self.link.run(program, || true).await.map_err(|cut| trouble(cut.failure()))?;
         let tried = reach::read(&lines, places);
-        let usable = places.iter().zip(&tried).filter(|(_, tried)| tried.is_usable);
-        self.reached = Some(usable.map(|(place, _)| place.scheme).collect());
+        let usable = places.iter().zip(&tried).filter_map(|(place, tried)| Some((place.scheme, tried.by?)));
+        self.reached = Some(usable.collect());
         Ok(tried.into_iter().map(|tried| tried.dial).collect())
     }
 
@@ -198,7 +199,7 @@ impl device::Device for Device {
 
     fn schemes(&self) -> Vec<Scheme> {
         let schemes = [Scheme::Https, Scheme::Http].into_iter();
-        schemes.filter(|scheme| self.tool_for(*scheme).is_some()).collect()
+        schemes.filter(|scheme| !self.tools_for(*scheme).is_empty()).collect()
     }
 }
 
@@ -225,14 +226,17 @@ impl Device {
         Err(Failure::new(Reason::PrerequisiteMissing, words))
     }
 
-    /// Returns what fetches by this protocol. Without TLS, only a digest tells that the depot is the right one.
-    pub(super) fn tool_for(&self, scheme: Scheme) -> Option<Tool> {
-        let is_reached = self.reached.as_ref().is_some_and(|reached| reached.contains(&scheme));
-        let tool = *self.tools.first().filter(|_| is_reached)?;
+    /// Returns what fetches by this protocol, first what has reached us by it. Without TLS, only a digest tells that the
+    /// depot is the right one.
+    pub(super) fn tools_for(&self, scheme: Scheme) -> Vec<Tool> {
+        let Some(&first) = self.reached.as_ref().and_then(|reached| reached.get(&scheme)) else {
+            return Vec::new();
+        };
+        let others = self.tools.iter().copied().filter(|tool| *tool != first);
         match scheme {
-            Scheme::Https => (tool != Tool::Perl).then_some(tool),
-            Scheme::Http => (self.digester != Digester::None).then_some(tool),
-            Scheme::Sftp | Scheme::Scp | Scheme::Ftp => None,
+            Scheme::Https => [first].into_iter().chain(others.filter(|tool| *tool != Tool::Perl)).collect(),
+            Scheme::Http if self.digester != Digester::None => [first].into_iter().chain(others).collect(),
+            Scheme::Http | Scheme::Sftp | Scheme::Scp | Scheme::Ftp => Vec::new(),
         }
     }
 }

@@ -1,5 +1,6 @@
 # shellcheck shell=sh
-# Farrier fetches a depot. WORK: this directory. TOOL: what fetches. SIZE: bytes of the depot. DIGEST: its SHA-256, in
+# Farrier fetches a depot. WORK: this directory. TOOLS: what fetches, the best first, with blanks. IDLE: seconds after
+# which a line counts as dead. PAUSE: seconds between two tries. SIZE: bytes of the depot. DIGEST: its SHA-256, in
 # hexadecimal digits. DIGESTER: what computes it, or empty.
 
 trap '' HUP
@@ -10,20 +11,35 @@ umask 077
 echo $$ >"$WORK/pid"
 part=${WORK%/*}/depot.part
 
-fetch() {
-  rm -f "$part"
-  case $TOOL in
-    # A line that is dead is given up: no end of the connection may ever arrive.
-    curl) curl -q -s -S -f --connect-timeout 30 --speed-limit 1 --speed-time 60 -K "$WORK/request" -o "$part" ;;
+# fetch_with TOOL: fetches the depot. A line that is dead is given up: no end of the connection may ever arrive.
+fetch_with() {
+  case $1 in
+    curl) curl -q -s -S -f --connect-timeout 30 --speed-limit 1 --speed-time "$IDLE" -K "$WORK/request" -o "$part" ;;
     wget)
       if [ -s "$WORK/authority" ] && [ -n "$(cat "$WORK/authority")" ]; then
-        wget -nv -t 1 -T 60 --ca-certificate="$WORK/authority" -O "$part" -i "$WORK/request"
+        wget -nv -t 1 -T "$IDLE" --ca-certificate="$WORK/authority" -O "$part" -i "$WORK/url"
       else
-        wget -nv -t 1 -T 60 -O "$part" -i "$WORK/request"
+        wget -nv -t 1 -T "$IDLE" -O "$part" -i "$WORK/url"
       fi
       ;;
-    perl) perl "$WORK/fetch.pl" fetch "$WORK/request" "$part" ;;
+    perl) perl "$WORK/fetch.pl" fetch "$WORK/url" "$part" "$IDLE" ;;
   esac
+}
+# fetch: tries each tool: one that is there may lack TLS, or a library. What they say is kept until one has done it.
+fetch() {
+  : >"$WORK/said"
+  for tool in $TOOLS; do
+    rm -f "$part"
+    if words=$(fetch_with "$tool" 2>&1); then
+      rm -f "$WORK/said"
+      return 0
+    else
+      code=$?
+    fi
+    # shellcheck disable=SC2046 # all on one line
+    echo "$tool ($code):" $(printf '%s\n' "$words" | tail -n 2) >>"$WORK/said"
+  done
+  return 1
 }
 checked() {
   case $DIGESTER in
@@ -43,7 +59,7 @@ until fetch; do
   [ $try -lt 3 ] || done_with 1
   try=$((try + 1))
   # sleep: a server that is busy, or restarts, is asked again.
-  sleep 5
+  sleep "$PAUSE"
 done
 length=$(wc -c <"$part" | tr -d ' ')
 if [ "$length" != "$SIZE" ]; then

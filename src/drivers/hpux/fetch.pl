@@ -39,16 +39,22 @@ if ($verb eq "try") {
     exit;
 }
 
-my ($request, $file) = @rest;
+my ($request, $file, $idle) = @rest;
 open(my $in, "<", $request) or die "the request cannot be read: $!\n";
 my $url = <$in>;
 chomp $url;
 my ($host, $port, $path) = $url =~ m{^http://(\[[^\]]*\]|[^:/]*):(\d+)(/.*)$} or die "the URL is not understood\n";
+# Each step has as long as a line may be silent: a server that has gone may never say so.
+my $doing = "the connection to $host port $port";
+$SIG{ALRM} = sub { die "$doing took longer than $idle s\n" };
+alarm $idle;
 my $socket = connection($host, $port) or die "no connection to $host port $port: $!\n";
+$doing = "the answer of $host port $port";
 print $socket "GET $path HTTP/1.0\r\nHost: $host:$port\r\n\r\n";
 $socket->flush;
 my $head = "";
 while ($head !~ /\r\n\r\n/) {
+    alarm $idle;
     sysread($socket, my $bytes, 1) or die "no answer from $host port $port\n";
     $head .= $bytes;
 }
@@ -56,7 +62,12 @@ my ($status) = $head =~ m{^HTTP/\S+ (\d+)};
 die "the answer of $host port $port is $status\n" unless $status eq "200";
 open(my $out, ">", $file) or die "$file cannot be written: $!\n";
 binmode $out;
-while (my $count = sysread($socket, my $bytes, 65536)) {
+while (1) {
+    alarm $idle;
+    my $count = sysread($socket, my $bytes, 65536);
+    alarm 0;
+    die "$doing was cut off: $!\n" unless defined $count;
+    last unless $count;
     print $out $bytes or die "$file cannot be written: $!\n";
 }
 close($out) or die "$file cannot be written: $!\n";

@@ -10,5 +10,7 @@ installers
 if [ -f "$WORK/log" ]; then
   grep -e '^ERROR' -e '^WARNING' "$WORK/log" | head -n 4 | sed 's/^/said /'
 else
-  tail -n 3 "$WORK/out" 2>/dev/null | sed 's/^/said /'
+  cat "$WORK/said" "$WORK/out" 2>/dev/null | tail -n 3 | sed 's/^/said /'
 fi
+# Who had a lock that it needs, when it had failed.
+[ ! -s "$WORK/holders" ] || sed 's/^/holder /' "$WORK/holders"

@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
-/// How long a program may take that begins something, which lists a depot twice before.
-const LIMIT: Duration = Duration::from_secs(LISTING * 2 + 60);
+/// How long a program may take that begins something, which lists software three times before.
+const LIMIT: Duration = Duration::from_secs(LISTING * 3 + 60);
 
 /// How long the few lines may take that tell who has signed in.
 const BRIEF: Duration = Duration::from_secs(20);

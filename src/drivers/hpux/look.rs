@@ -126,7 +126,7 @@ impl Look {
             ("firmware", [name, version]) => self.firmware.push((name.to_string(), version.to_string())),
             ("uid", [uid]) => self.uid = uid.parse().ok(),
             ("boot", _) => rest.trim().clone_into(&mut self.boot),
-            ("tool", [name]) => self.tools.extend(tool(name)),
+            ("tool", [name]) => self.tools.extend(Tool::named(name)),
             ("digest", ["openssl"]) => self.digester = Digester::Openssl,
             ("digest", ["perl"]) => self.digester = Digester::Perl,
             ("listed", [what, code]) => self.listings.push(Listing {
@@ -201,12 +201,21 @@ impl Look {
     }
 }
 
-fn tool(name: &str) -> Option<Tool> {
-    match name {
-        "curl" => Some(Tool::Curl),
-        "wget" => Some(Tool::Wget),
-        "perl" => Some(Tool::Perl),
-        _ => None,
+impl Tool {
+    const ALL: [Self; 3] = [Self::Curl, Self::Wget, Self::Perl];
+
+    /// Returns the name of the program.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Curl => "curl",
+            Self::Wget => "wget",
+            Self::Perl => "perl",
+        }
+    }
+
+    /// Returns the tool with this name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tool| tool.name() == name)
     }
 }
 

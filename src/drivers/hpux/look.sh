@@ -36,6 +36,7 @@ list() {
   [ "$ended" = 0 ] || printf '%s\n' "$listed" | words_of | sed "s/^/said $what /"
 }
 # A line of software, for awk: not a comment, not a message, and not the second line of one.
+# shellcheck disable=SC2016 # for awk
 is_row='NF > 1 && $1 !~ /^#/ && $1 !~ /:$/ && $0 !~ /^     /'
 
 wanted=" $* "

@@ -9,13 +9,22 @@ use farrier_update::device::ActionId;
 use std::time::Duration;
 
 /// What all programs begin with.
-const COMMON: &str = include_str!("common.sh");
+const COMMON: [&str; 2] = [include_str!("holders.sh"), include_str!("common.sh")];
 
 /// Where our directory is made. It survives a restart.
 const PLACE: &str = "/var/tmp";
 
 /// How long one port is tried, in seconds: TCP sends SYNs after 0, 1 and 3 seconds.
 const TRY: &str = "6";
+
+/// How long a restart may take to be refused, in seconds. One that is made ends the session later.
+const REFUSAL: &str = "3";
+
+/// After how many seconds without a byte a fetch is given up: as long as the callback server lets a machine be silent.
+const DEAD: &str = "60";
+
+/// Seconds between two tries of a fetch.
+const PAUSE: &str = "5";
 
 /// How long one listing of software may take, in seconds: that of a machine with many products takes a minute, and one
 /// whose `swagentd` does not answer never ends.
@@ -93,8 +102,9 @@ impl Staging<'_> {
         made(&[include_str!("stage.sh"), include_str!("receive.sh")], &settings, &[])
     }
 
-    /// Returns the program that begins to fetch an offer. `digest` is the SHA-256 in hexadecimal digits.
-    pub(super) fn fetch(&self, offer: &Offer, tool: Tool, digester: Digester, digest: &str) -> Bytes {
+    /// Returns the program that begins to fetch an offer, with the first of these tools that can. `digest` is the SHA-256
+    /// in hexadecimal digits.
+    pub(super) fn fetch(&self, offer: &Offer, tools: &[Tool], digester: Digester, digest: &str) -> Bytes {
         let work = self.directories.fetch(self.action);
         let digester = match digester {
             Digester::None => "",
@@ -103,7 +113,9 @@ impl Staging<'_> {
         };
         let values = [
             ("WORK", work.as_str()),
-            ("TOOL", name_of(tool)),
+            ("TOOLS", &names_of(tools)),
+            ("IDLE", DEAD),
+            ("PAUSE", PAUSE),
             ("SIZE", &self.size.to_string()),
             ("DIGEST", digest),
             ("DIGESTER", digester),
@@ -113,7 +125,8 @@ impl Staging<'_> {
             top,
             directory,
             need,
-            ("REQUEST", request(offer, tool, &work)),
+            ("REQUEST", request(offer, &work)),
+            ("URL", offer.url.clone()),
             ("AUTHORITY", offer.authority.trim().to_owned()),
             ("PERL", include_str!("fetch.pl").to_owned()),
             ("RUN", with_values(include_str!("fetch-run.sh"), &values)),
@@ -153,9 +166,13 @@ impl Installation<'_> {
             ("ACTION", self.action.0.to_string()),
             ("NAME", self.name.to_owned()),
             ("REVISION", self.revision.to_owned()),
+            ("EACH", LISTING.to_string()),
             ("MAY_RESTART", if self.may_restart { "yes" } else { "no" }.to_owned()),
             ("OPTIONS", options.join(" ")),
-            ("RUN", with_values(include_str!("install-run.sh"), &values)),
+            (
+                "RUN",
+                with_values(concat!(include_str!("holders.sh"), include_str!("install-run.sh")), &values),
+            ),
         ];
         made(&[include_str!("install.sh")], &settings, &[])
     }
@@ -173,9 +190,14 @@ pub(super) fn follow(work: &str) -> Bytes {
     made(&[include_str!("follow.sh")], &[("WORK", work.to_owned())], &[])
 }
 
-/// Returns the program that restarts the machine, if it was not restarted since.
-pub(super) fn restart(boot: &str) -> Bytes {
-    made(&[include_str!("restart.sh")], &[("BOOT", boot.to_owned())], &[])
+/// Returns the program that restarts the machine, if it was not restarted since. `id` identifies the NodeUpdate.
+pub(super) fn restart(id: &str, boot: &str) -> Bytes {
+    let settings = [
+        ("BOOT", boot.to_owned()),
+        ("DIRECTORY", format!("{PLACE}/farrier-{id}-restart")),
+        ("PATIENCE", REFUSAL.to_owned()),
+    ];
+    made(&[include_str!("restart.sh")], &settings, &[])
 }
 
 /// Returns the program that removes the directory of an image.
@@ -186,14 +208,14 @@ pub(super) fn remove(directories: &Directories, image: ActionId) -> Bytes {
 
 /// Returns the program that tries the ways back. Hosts that are neither an address nor a name would make the output
 /// ambiguous, and are not tried.
-pub(super) fn reach(id: &str, tool: Tool, places: &[Place]) -> Bytes {
+pub(super) fn reach(id: &str, tools: &[Tool], places: &[Place]) -> Bytes {
     let usable = places.iter().filter(|place| is_word(&place.host));
     let words: Vec<String> = usable
         .flat_map(|place| [place.scheme.to_string(), place.host.clone(), place.port.to_string()])
         .collect();
     let authority = places.iter().map(|place| place.authority.trim()).find(|pem| !pem.is_empty());
     let settings = [
-        ("TOOL", name_of(tool).to_owned()),
+        ("TOOLS", names_of(tools)),
         ("SECONDS_EACH", TRY.to_owned()),
         ("WORD", PREFLIGHT.to_owned()),
         ("PERL", include_str!("fetch.pl").to_owned()),
@@ -205,31 +227,23 @@ pub(super) fn reach(id: &str, tool: Tool, places: &[Place]) -> Bytes {
 
 fn made(scripts: &[&str], settings: &[(&'static str, String)], arguments: &[&str]) -> Bytes {
     let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let scripts: Vec<&str> = [COMMON].iter().chain(scripts).copied().collect();
+    let scripts: Vec<&str> = COMMON.iter().chain(scripts).copied().collect();
     program(&scripts.join("\n"), &settings, arguments)
 }
 
 /// Returns a program that stays on the machine, with its values at its beginning.
-fn with_values(script: &str, values: &[(&str, &str)]) -> String {
+pub(super) fn with_values(script: &str, values: &[(&str, &str)]) -> String {
     let values: Vec<String> = values.iter().map(|(name, value)| format!("{name}={}", quote(value))).collect();
     format!("{}\n{}", values.join("\n"), code(script))
 }
 
-const fn name_of(tool: Tool) -> &'static str {
-    match tool {
-        Tool::Curl => "curl",
-        Tool::Wget => "wget",
-        Tool::Perl => "perl",
-    }
+fn names_of(tools: &[Tool]) -> String {
+    tools.iter().map(|tool| tool.name()).collect::<Vec<_>>().join(" ")
 }
 
-/// Returns what tells a program what to fetch. It is a file, because command lines are seen by every user.
-fn request(offer: &Offer, tool: Tool, work: &str) -> String {
-    match (tool, offer.authority.is_empty()) {
-        (Tool::Curl, true) => format!("url = \"{}\"\ngloboff", offer.url),
-        (Tool::Curl, false) => {
-            format!("url = \"{}\"\ngloboff\ncacert = \"{work}/authority\"", offer.url)
-        }
-        (Tool::Wget | Tool::Perl, _) => offer.url.clone(),
-    }
+/// Returns what tells curl what to fetch. It is a file, because command lines are seen by every user.
+fn request(offer: &Offer, work: &str) -> String {
+    let authority =
+        if offer.authority.is_empty() { String::new() } else { format!("\ncacert = \"{work}/authority\"") };
+    format!("url = \"{}\"\ngloboff{authority}", offer.url)
 }

@@ -3,46 +3,72 @@
 //! Each program has words and codes of its own. A way is open if our server has answered on it; that a certificate or
 //! a version of TLS is not understood says that the port is open, and that the machine cannot use it.
 
-use crate::attempt::Place;
+use super::look::Tool;
+use crate::attempt::{Place, Scheme};
 use farrier_protocol::{Dial, DialOutcome, PREFLIGHT};
 
-/// The result of one try.
+/// The result for one port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tried {
     /// What is shown.
     pub(super) dial: Dial,
-    /// Whether the machine can fetch by it.
-    pub(super) is_usable: bool,
+    /// What the machine can fetch by it with.
+    pub(super) by: Option<Tool>,
 }
 
-/// Returns the results, in the order of the places; empty if a line is missing.
+/// Returns the results, in the order of the places; empty if one of them was not tried.
 pub(super) fn read(lines: &[String], places: &[Place]) -> Vec<Tried> {
-    let of = |index: usize| {
+    let tried = places.iter().enumerate().map(|(index, place)| {
         let start = format!("reach {index} ");
-        lines.iter().find_map(|line| line.strip_prefix(start.as_str()))
-    };
-    let tried = places.iter().enumerate().map(|(index, place)| of(index).and_then(|line| one(line, place)));
+        let of_place = lines.iter().filter_map(|line| line.strip_prefix(start.as_str()));
+        of_place.filter_map(|line| one(line, place)).reduce(better)
+    });
     tried.collect::<Option<Vec<Tried>>>().unwrap_or_default()
+}
+
+/// Returns what is known of a port after another tool has tried it: a tool that cannot be used says nothing of it.
+fn better(before: Tried, after: Tried) -> Tried {
+    let rank = |tried: &Tried| match (tried.by, tried.dial.result) {
+        (Some(_), _) => 3,
+        (None, DialOutcome::Connected) => 2,
+        (None, DialOutcome::Failed) => 0,
+        (None, _) => 1,
+    };
+    let words: Vec<&str> = [before.dial.message.as_str(), after.dial.message.as_str()]
+        .into_iter()
+        .filter(|words| !words.is_empty())
+        .collect();
+    let words = words.join("; ");
+    let mut best = if rank(&after) > rank(&before) { after } else { before };
+    if best.dial.result != DialOutcome::Connected {
+        best.dial.message = words;
+    }
+    best
 }
 
 fn one(line: &str, place: &Place) -> Option<Tried> {
     let mut words = line.splitn(3, ' ');
     let (tool, code, said) = (words.next()?, words.next()?, words.next().unwrap_or_default());
+    let tool = Tool::named(tool)?;
     let (result, is_usable) = match (tool, code) {
-        ("curl" | "wget", "0") if said.trim() == PREFLIGHT => (DialOutcome::Connected, true),
-        ("curl" | "wget", "0") => (DialOutcome::Untrusted, false),
-        ("curl", code) => by_curl(code, said),
-        ("wget", _) => by_words(said),
-        ("perl", _) => by_perl(said)?,
-        _ => return None,
+        // The shell's own codes: it cannot be started.
+        (_, "126" | "127") => (DialOutcome::Failed, false),
+        (Tool::Curl | Tool::Wget, "0") if said.trim() == PREFLIGHT => (DialOutcome::Connected, true),
+        (Tool::Curl | Tool::Wget, "0") => (DialOutcome::Untrusted, false),
+        (Tool::Curl, code) => by_curl(code, said),
+        (Tool::Wget, _) => by_words(said),
+        (Tool::Perl, "0") => by_perl(said)?,
+        (Tool::Perl, _) => (DialOutcome::Failed, false),
     };
+    // Perl has no TLS: that it hears something proves the port and nothing else.
+    let is_usable = is_usable && (tool != Tool::Perl || place.scheme == Scheme::Http);
     let host = if place.host.contains(':') { format!("[{}]", place.host) } else { place.host.clone() };
     let own = said.split_once("own ").and_then(|(_, rest)| rest.split_whitespace().next());
     let from = own.and_then(|own| own.parse().ok());
     let message = if result == DialOutcome::Connected { "" } else { said };
     let message = message.chars().filter(|letter| !letter.is_control()).take(200).collect();
     let dial = Dial { address: format!("{host}:{}", place.port), result, message, from };
-    Some(Tried { dial, is_usable })
+    Some(Tried { dial, by: is_usable.then_some(tool) })
 }
 
 /// The exit codes of curl ("EXIT CODES" in its manual).
@@ -97,7 +123,6 @@ fn by_perl(said: &str) -> Option<(DialOutcome, bool)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attempt::Scheme;
 
     fn place(host: &str) -> Place {
         Place { scheme: Scheme::Https, host: host.to_owned(), port: 63002, authority: String::new() }
@@ -134,18 +159,44 @@ mod tests {
             ("wget 4 failed: Connection timed out. Giving up.", TimedOut, false),
             ("wget 4 failed: Network is unreachable.", NoRoute, false),
             ("wget 5 ERROR: cannot verify 10.0.0.1's certificate", Connected, false),
-            ("perl 0 own 10.0.0.2 answered", Connected, true),
+            ("perl 0 own 10.0.0.2 answered", Connected, false),
+            ("perl 2 Can't locate IO/Socket.pm in @INC", Failed, false),
+            ("curl 127 sh: curl: not found", Failed, false),
             ("perl 0 timeout", TimedOut, false),
             ("perl 0 failed Connection refused", Refused, false),
             ("perl 0 own 10.0.0.2 silent", Silent, false),
             ("perl 0 own 10.0.0.2 closed", Closed, false),
         ] {
             let tried = one(line, &place("10.0.0.1")).unwrap();
-            assert_eq!((tried.dial.result, tried.is_usable), (result, is_usable), "{line}");
+            assert_eq!((tried.dial.result, tried.by.is_some()), (result, is_usable), "{line}");
         }
+        let http = Place { scheme: Scheme::Http, ..place("10.0.0.1") };
+        assert_eq!(one("perl 0 own 10.0.0.2 answered", &http).unwrap().by, Some(Tool::Perl));
         assert_eq!(one("perl 0 notool", &place("fd00::1")), None);
         let own = one("perl 0 own 10.0.0.2 closed", &place("10.0.0.1")).unwrap().dial.from;
         assert_eq!(own, Some("10.0.0.2".parse().unwrap()));
+    }
+
+    /// Otherwise a machine with a curl that is too old, or cannot be started, fetches by nothing, though its wget could.
+    #[test]
+    fn what_one_tool_cannot_do_another_one_may() {
+        let tried = |said: &[&str]| {
+            let lines: Vec<String> = said.iter().map(|said| format!("reach 0 {said}")).collect();
+            let [tried] = <[Tried; 1]>::try_from(read(&lines, &[place("10.0.0.1")])).unwrap();
+            (tried.by, tried.dial.result, tried.dial.message)
+        };
+        let connected = DialOutcome::Connected;
+        let old = "curl 35 curl: (35) tlsv1 alert protocol version";
+        let broken = "curl 127 sh: curl: not found";
+        for first in [old, broken] {
+            let by_wget = tried(&[first, "wget 0 farrier-preflight"]);
+            assert_eq!(by_wget, (Some(Tool::Wget), connected, String::new()), "{first}");
+        }
+        assert_eq!(tried(&[old, "wget 127 x"]), (None, connected, String::new()), "the port is open");
+        assert_eq!(tried(&[broken, "perl 0 own 10.0.0.2 answered"]), (None, connected, String::new()));
+        let shut = tried(&[broken, "wget 4 failed: Connection refused."]);
+        assert_eq!(shut.1, DialOutcome::Refused);
+        assert_eq!(shut.2, "sh: curl: not found; failed: Connection refused.");
     }
 
     /// A result of another port would open or shut the wrong one.

@@ -8,10 +8,10 @@ use super::software::entry;
 use crate::attempt::{Firmware, Survey};
 use crate::drivers::device::{Other, Reading};
 use farrier_protocol::{Facts, Package};
-use farrier_update::Millis;
 use farrier_update::device::{
     ActionId, Artifact, ArtifactKind, BootMarks, Inventory, Obstacle, Progress, Task, Ticket,
 };
+use farrier_update::{Millis, Reason};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -68,7 +68,8 @@ fn others(look: &Look) -> Vec<Other> {
         let process: String = process.chars().take(LONGEST).collect();
         format!("process {process}")
     };
-    look.installers.iter().map(|process| Other { words: words(process), waits: false }).collect()
+    let others = look.installers.iter();
+    others.map(|process| Other { words: words(process), reason: Reason::PackageManagerBusy }).collect()
 }
 
 /// Reports whether the processes that work on software may be ours: an agent goes on when its `swinstall` is gone.
@@ -179,7 +180,8 @@ mod tests {
     #[test]
     fn an_agent_is_ours_while_an_installation_of_ours_is_open() {
         let agent = "process 77 swagent -r";
-        assert_eq!(others(&look(agent))[0].words, "process 77 swagent -r");
+        let other = Other { words: "process 77 swagent -r".to_owned(), reason: Reason::PackageManagerBusy };
+        assert_eq!(others(&look(agent)), [other]);
         for state in ["running", "gone"] {
             assert_eq!(others(&look(&format!("{agent}\nactivate 2 3 {state}"))), [], "{state}");
         }

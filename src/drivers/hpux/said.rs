@@ -26,9 +26,9 @@ pub(super) fn refusal(node: &str, component: &str, words: &str) -> Refusal {
             ),
         ),
         "busy" => (
-            Reason::MachineBusy,
+            Reason::PackageManagerBusy,
             true,
-            format!("process {rest} on {node} works on software; it is waited for"),
+            format!("process {rest} on {node} works on software, or has its lock; it is waited for"),
         ),
         "restart" => return Refusal { failure: restart_not_allowed(node, component), passes: false },
         "selection" => (
@@ -37,6 +37,27 @@ pub(super) fn refusal(node: &str, component: &str, words: &str) -> Refusal {
             format!(
                 "the depot of {component} does not have it in the version of the baseline; it has {}; correct the payload, version or detect.package in a new baseline",
                 if rest.is_empty() { "nothing that can be listed" } else { rest }
+            ),
+        ),
+        "depot" => (
+            Reason::ImageRefused,
+            false,
+            format!(
+                "swlist on {node} cannot list the depot of {component} (exit code {rest}): it is damaged, or is no depot of Software Distributor; try `swlist -s FILE` with the payload on an HP-UX machine, and correct it in a new baseline. Nothing was installed"
+            ),
+        ),
+        "unlisted" => (
+            Reason::DeviceUnavailable,
+            true,
+            format!(
+                "swlist on {node} lists neither the depot of {component} nor what is installed (exit code {rest}); check that swagentd runs there (/sbin/init.d/swagentd start). It is asked again"
+            ),
+        ),
+        "shutdown" => (
+            Reason::RebootFailed,
+            false,
+            format!(
+                "{node} was not restarted: shutdown -r -y 0 failed (exit code {rest}); check /etc/shutdown.allow there, and restart it by hand"
             ),
         ),
         "foreign" => (
@@ -155,14 +176,24 @@ pub(super) fn fetch_ended(code: i32, words: &str) -> (Reason, String) {
     (reason, joined(what, words))
 }
 
-/// Describes how `swinstall` ended.
-pub(super) fn install_ended(code: i32, words: &str) -> String {
+/// Describes how `swinstall` ended, and why. `holders` are the processes that then had a lock that it needs.
+pub(super) fn install_ended(code: i32, words: &str, holders: &[String]) -> (Reason, String) {
     let meaning = farrier_update::InstallerKind::SwinstallDepot.exit(code).as_str();
     let what = match code {
         2 => "swinstall ended with warnings (exit code 2)".to_owned(),
         code => format!("{meaning} (exit code {code})"),
     };
-    joined(&what, words)
+    let ended = joined(&what, words);
+    match holders {
+        [] => (Reason::InstallerFailed, ended),
+        holders => {
+            let locked = format!(
+                "process {} has the lock of the depot or of the products; the next attempt waits for it. {ended}",
+                without_urls(holders.iter().map(String::as_str))
+            );
+            (Reason::PackageManagerBusy, locked)
+        }
+    }
 }
 
 fn joined(what: &str, words: &str) -> String {
@@ -220,7 +251,10 @@ mod tests {
     fn each_refusal_has_a_reason_and_a_next_step() {
         for (words, reason, passes) in [
             ("room 1024", Reason::DiskFull, false),
-            ("busy 77 /usr/sbin/swinstall -i", Reason::MachineBusy, true),
+            ("busy 77 /usr/sbin/swinstall -i", Reason::PackageManagerBusy, true),
+            ("depot 1 ERROR: Cannot open the source", Reason::ImageRefused, false),
+            ("unlisted 124", Reason::DeviceUnavailable, true),
+            ("shutdown 1 ERROR: not allowed", Reason::RebootFailed, false),
             ("restart", Reason::RestartNotAllowed, false),
             ("selection Tool A.01.00,", Reason::ImageNotForMachine, false),
             ("foreign /var/tmp/farrier-a", Reason::NoWritableDirectory, false),

@@ -37,15 +37,16 @@ impl Device {
         if let Some(failure) = self.unfit(intent, image) {
             return refused(failure);
         }
-        let way = image.offer.as_ref().and_then(|offer| Some((offer, self.tool_for(offer.scheme)?)));
+        let way = image.offer.as_ref().map(|offer| (offer, self.tools_for(offer.scheme)));
         let digest = self.component(&intent.component).and_then(Component::digest);
-        let (Some((offer, tool)), Some(digest)) = (way, digest) else {
+        let (Some((offer, tools)), Some(digest)) = (way.filter(|(_, tools)| !tools.is_empty()), digest)
+        else {
             let words = format!("{} has nothing to fetch its depot with", self.node);
             return refused(Failure::new(Reason::FetchFailed, words));
         };
         let digest = digest.trim_start_matches("sha256:").to_owned();
         let staging = Staging { directories: &self.directories, action: intent.id, size: image.size };
-        let program = staging.fetch(offer, tool, self.digester, &digest);
+        let program = staging.fetch(offer, &tools, self.digester, &digest);
         let ticket = self.directories.fetch(intent.id);
         self.begun(permission, intent, program, Some(ticket)).await
     }
@@ -85,7 +86,7 @@ impl Device {
 
     /// Restarts the machine.
     pub(super) async fn restart(&mut self, permission: &Intended, intent: &Intent) -> Answered {
-        self.begun(permission, intent, programs::restart(&intent.boot), None).await
+        self.begun(permission, intent, programs::restart(&self.id, &intent.boot), None).await
     }
 
     /// Removes an image, and what was written beside it.
@@ -166,7 +167,7 @@ impl Device {
 
     /// Returns how far an installation is. One that restarts the machine is over when that has restarted.
     fn installation(&mut self, work: &str, followed: &Followed) -> Report {
-        let Followed { state, words, restarts, has_restarted, has_agent } = followed;
+        let Followed { state, words, restarts, has_restarted, has_agent, holders } = followed;
         let progress = install_progress(*state, *has_agent).unwrap_or(Progress::Gone);
         let report = |progress: Progress, words: String| Report { words, ..progress.into() };
         match (progress, state) {
@@ -180,8 +181,8 @@ impl Device {
                 report(if is_late { Progress::Done } else { Progress::Running }, words)
             }
             (_, State::Ended(code)) => {
-                let words = said::install_ended(*code, words);
-                let reason = (progress == Progress::Failed).then_some(Reason::InstallerFailed);
+                let (reason, words) = said::install_ended(*code, words, holders);
+                let reason = (progress == Progress::Failed).then_some(reason);
                 Report { reason, ..report(progress, words) }
             }
             (progress, State::Running | State::Unstarted | State::Gone) => report(progress, words.clone()),
@@ -204,6 +205,8 @@ struct Followed {
     has_restarted: bool,
     /// Whether something works on software.
     has_agent: bool,
+    /// The processes that had the lock of the depot or of the products when an installation had failed.
+    holders: Vec<String>,
 }
 
 impl Followed {
@@ -217,6 +220,11 @@ impl Followed {
             restarts: of("restarts ") == Some("yes"),
             has_restarted: begun.is_some() && boot.is_some() && begun != boot,
             has_agent: of("process ").is_some(),
+            holders: lines
+                .iter()
+                .filter_map(|line| line.strip_prefix("holder "))
+                .map(str::to_owned)
+                .collect(),
         }
     }
 
@@ -263,6 +271,17 @@ mod tests {
         );
         assert!(after.has_restarted);
         assert!(!followed("state gone\nrestarts yes\nboot x").has_restarted, "it is not known");
+    }
+
+    /// Otherwise a machine on which somebody else has the lock fails like one with a broken depot, and nobody learns who.
+    #[test]
+    fn a_failed_installation_names_who_has_the_lock() {
+        let failed = followed("state ended 1\nsaid ERROR: locked\nholder 77 /opt/tool/backup");
+        assert_eq!(failed.holders, ["77 /opt/tool/backup"]);
+        let (reason, words) = said::install_ended(1, &failed.words, &failed.holders);
+        assert_eq!(reason, Reason::PackageManagerBusy);
+        assert!(words.contains("process 77 /opt/tool/backup") && words.contains("ERROR: locked"), "{words}");
+        assert_eq!(said::install_ended(1, "x", &[]).0, Reason::InstallerFailed);
     }
 
     #[test]

@@ -93,12 +93,13 @@ begin_agent() {
 end_agent() { agent "=======  $(stamp)  END $1 AGENT SESSION (pid=$$) (jobid=$job)"; }
 
 # lock_products: takes the write lock of the Installed Products Database for this process. A lock goes with its
-# process, as those of fcntl(2) do.
+# process, as those of fcntl(2) do, and whoever has it has the file open: whoever has that open has the lock.
 lock_products() {
   touch $products/swlock
   if has_fault agent-locked; then return 1; fi
   holder=$(cat "$state/lock" 2>/dev/null)
   if [ -n "$holder" ] && ! kill -0 "$holder" 2>/dev/null; then rm -f "$state/lock"; fi
+  [ -z "$("$double/programs/fuser" $products/swlock 2>/dev/null | tr -d ' ')" ] || return 1
   (set -C && echo $$ >"$state/lock") 2>/dev/null
 }
 unlock_products() { rm -f "$state/lock"; }

@@ -7,6 +7,7 @@ use super::Device;
 use crate::attempt::{Firmware, Survey};
 use crate::drivers::device::{Other, Trouble};
 use farrier_protocol::Facts;
+use farrier_update::Reason;
 use farrier_update::device::{Action, ActionId, BootMarks, Entry, Part, Progress, ResetTarget, Task, Ticket};
 use std::collections::BTreeMap;
 
@@ -105,7 +106,8 @@ impl Found {
     pub(super) fn others(&self, open: Option<&Action>) -> Vec<Other> {
         let Some(standing) = &self.standing else { return Vec::new() };
         let is_others = open.is_none() && open_progress(standing.stage).is_some();
-        let other = is_others.then(|| Other { words: standing.words.clone(), waits: false });
+        let other =
+            is_others.then(|| Other { words: standing.words.clone(), reason: Reason::ManagedElsewhere });
         other.into_iter().collect()
     }
 }

@@ -6,10 +6,10 @@ use super::super::words::{Meaning, has_state, progress, report};
 use super::super::{Link, Refusal, Request, Resource, Session, Trouble};
 use crate::attempt::{EarlierWork, Marks};
 use crate::drivers::device::{Other, Part, Report};
-use farrier_update::Component;
 use farrier_update::device::{
     Action, ActionId, Artifact, ArtifactKind, Earlier, Progress, Task, Ticket, Verb,
 };
+use farrier_update::{Component, Reason};
 use std::collections::BTreeMap;
 
 /// Maximum length of the name of another manager's work in a message.
@@ -251,7 +251,7 @@ impl Sorted {
             self.tasks.push(Task { ticket, action: upload, progress: Progress::Running });
         } else if service.is_busy && is_idle && self.others.is_empty() {
             let words = format!("an update in progress, {}", service.link);
-            self.others.push(Other { words, waits: false });
+            self.others.push(Other { words, reason: Reason::ManagedElsewhere });
             self.tasks.push(Task { ticket, action: None, progress: Progress::Running });
         }
     }
@@ -260,7 +260,9 @@ impl Sorted {
         if action.is_none() && progress.is_active() {
             let name = resource.text("/Name").unwrap_or_else(|| "a task".to_owned());
             let name: String = name.chars().take(LONGEST).collect();
-            self.others.push(Other { words: format!("{name}, {link}"), waits: progress == Progress::Queued });
+            let waits = progress == Progress::Queued;
+            let reason = if waits { Reason::QueueBlocked } else { Reason::ManagedElsewhere };
+            self.others.push(Other { words: format!("{name}, {link}"), reason });
         }
         self.tasks.push(Task { ticket: ticket(link), action, progress });
     }

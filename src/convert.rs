@@ -16,8 +16,8 @@ use crate::api::{Baseline, UpdateRun};
 use crate::drivers::{HttpsSettings, Node, Privilege, SshSettings};
 use crate::ssh::{Algorithms, Family};
 use crate::tls::{Fingerprint, NotAFingerprint, Policy, Trust};
-use farrier_network::table::API_PORT;
-use farrier_network::{Channel, MachineType};
+use farrier_network::table::{API_PORT, calls_back_always};
+use farrier_network::{Channel, MachineType, Scheme};
 use farrier_protocol::Detect;
 use farrier_update::reboot::{DEFAULT_DELAY, DEFAULT_TIMEOUT as DEFAULT_TIMEOUT_OF_REBOOT};
 use farrier_update::run::{BaselineId, Desired, MachineKind, Operation, OrderPolicy};
@@ -203,6 +203,16 @@ pub fn address_families(node: &ManagedNode) -> Vec<AddressFamily> {
         AddressFamily::IPv6 => node.spec.type_.has_ipv6(),
     };
     node.spec.address_families.iter().copied().filter(has).collect()
+}
+
+/// Returns the port of `spec.callbackAddress` at which a machine finds what the run has for this protocol, if something
+/// forwards it there. A machine that uses HTTPS and HTTP has one for each; any other one uses one service only.
+pub fn forwarded_port(node: &ManagedNode, scheme: Scheme) -> Option<u16> {
+    match scheme {
+        Scheme::Http if calls_back_always(node.spec.type_) => node.spec.callback_http_port,
+        Scheme::Sftp | Scheme::Scp | Scheme::Ftp if calls_back_always(node.spec.type_) => None,
+        Scheme::Https | Scheme::Http | Scheme::Sftp | Scheme::Scp | Scheme::Ftp => node.spec.callback_port,
+    }
 }
 
 /// Returns the host keys of a machine, written by the user or recorded on first use.

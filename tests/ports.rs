@@ -23,7 +23,9 @@ const SITE: &str = "tests/ports/site.yaml";
 fn farrier(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_farrier"));
     command.arg("ports").args(arguments).stdin(Stdio::null()).current_dir(env!("CARGO_MANIFEST_DIR"));
-    for name in ["FARRIER_POD_SELECTOR", "FARRIER_POD_NAMESPACE", "KUBECONFIG", "RUST_LOG"] {
+    for name in
+        ["FARRIER_POD_SELECTOR", "FARRIER_POD_NAMESPACE", "FARRIER_CONSOLE_DIR", "KUBECONFIG", "RUST_LOG"]
+    {
         command.env_remove(name);
     }
     command.env("HOME", "/nonexistent").output().unwrap()
@@ -252,6 +254,56 @@ fn ports_are_those_of_the_run() {
         serde_json::json!(["10.0.12.7"]),
         "IPv6 is left out of its families"
     );
+}
+
+/// Otherwise a firewall is opened for ports that a machine does not call, where something forwards others to the run.
+#[test]
+fn ports_that_are_forwarded_are_those_that_the_machine_calls() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("site.yaml");
+    let called = |spec: &str, arguments: &[&str]| -> BTreeSet<(String, u64)> {
+        let node = format!(
+            "apiVersion: farrier.dev/v1alpha1\nkind: ManagedNode\nmetadata: {{name: n1, labels: {{a: b}}}}\n\
+             spec: {{addresses: [192.0.2.7], credentialsRef: {{name: x}}, callbackAddress: 192.0.2.9, {spec}}}\n"
+        );
+        let sftp = if spec.contains("Switch") { "sftpPort: 63003" } else { "" };
+        let run = format!(
+            "apiVersion: farrier.dev/v1alpha1\nkind: UpdateRun\nmetadata: {{name: r1}}\n\
+             spec: {{selector: {{}}, callback: {{{sftp}}}}}\n"
+        );
+        std::fs::write(&path, format!("{node}---\n{run}")).unwrap();
+        let all = rows(&[&["-f", path.to_str().unwrap()], arguments].concat());
+        let back = all.iter().filter(|row| row["direction"] == "fromMachine");
+        back.map(|row| (row["protocol"].as_str().unwrap().to_owned(), row["port"].as_u64().unwrap()))
+            .collect()
+    };
+    let ports = |expected: &[(&str, u64)]| -> BTreeSet<(String, u64)> {
+        expected.iter().map(|(protocol, port)| ((*protocol).to_owned(), *port)).collect()
+    };
+    let both = "type: HPUX, callbackPort: 443, callbackHttpPort: 80";
+    assert_eq!(called(both, &[]), ports(&[("https", 443), ("http", 80)]));
+    assert_eq!(called(both, &["--http-port", "63011"]), ports(&[("https", 443), ("http", 80)]));
+    assert_eq!(called("type: HPUX", &[]), ports(&[("https", 63002), ("http", 63001)]));
+    assert_eq!(called("type: ILO, callbackPort: 8443", &[]), ports(&[("http", 8443)]));
+    let of_switch = called("type: FCSwitch, callbackPort: 22", &[]);
+    assert!(of_switch.contains(&("ssh".to_owned(), 22)), "{of_switch:?}");
+    assert!(!of_switch.iter().any(|(_, port)| *port == 63003), "{of_switch:?}");
+}
+
+/// Otherwise a network team opens nothing for a device that the operator works by a product file of the user.
+#[test]
+fn products_of_the_user_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let product = include_str!("../src/drivers/console/products/brocade-fos.yaml");
+    let product = product.replacen("product: brocade-fos", "product: own-moonshot", 1);
+    let product = product.replacen("types: [FCSwitch]", "types: [Moonshot]", 1);
+    std::fs::write(dir.path().join("own.yaml"), product).unwrap();
+    let has_sftp = |more: &[&str]| {
+        let all = rows(&[&["--type", "Moonshot", "--sftp-port", "63003"], more].concat());
+        all.iter().any(|row| row["port"] == 63003)
+    };
+    assert!(!has_sftp(&[]), "the product that is known fetches by no file service");
+    assert!(has_sftp(&["--console-dir", dir.path().to_str().unwrap()]));
 }
 
 /// An excluded phase or address family must not appear in the output.

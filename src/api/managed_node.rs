@@ -49,6 +49,7 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new("!has(self.product) || self.type in ['OnboardAdministrator', 'VirtualConnect', 'FCSwitch', 'SASSwitch', 'Moonshot', 'Superdome2', 'SuperdomeX']").message("product is for machines with a command line of their own; a machine of this type has none"),
     validation = Rule::new("!(self.type in ['FCSwitch', 'SASSwitch']) || (self.addresses.all(a, !a.contains(':')) && 'IPv4' in self.addressFamilies && (!has(self.callbackAddress) || !self.callbackAddress.contains(':')))").message("SAS and FC switches have no IPv6: give IPv4 addresses or names in addresses and callbackAddress, and IPv4 in addressFamilies"),
     validation = Rule::new("!has(self.callbackPort) || has(self.callbackAddress)").message("callbackPort is a port of callbackAddress: give that, too"),
+    validation = Rule::new("self.type == 'HPUX' ? has(self.callbackPort) == has(self.callbackHttpPort) && (!has(self.callbackPort) || self.callbackPort != self.callbackHttpPort) : !has(self.callbackHttpPort)").message("an HPUX machine uses two ports: give callbackPort (HTTPS) and callbackHttpPort (HTTP), and two different ones; machines of other types have no callbackHttpPort"),
     validation = Rule::new("!has(self.tls) || !(self.type in ['Linux', 'Windows', 'HPUX'])").message("tls is for machines that are reached over HTTPS; a machine of this type is not"),
     validation = Rule::new("!has(self.port) || !(self.type in ['Linux', 'Windows', 'HPUX'])").message("port is for machines that are reached over HTTPS; the port of an SSH server is ssh.port"),
     validation = Rule::new("!self.ssh.legacyAlgorithms || !(self.type in ['Windows', 'ILO', 'IDRAC', 'Redfish', 'SuperdomeFlex'])").message("ssh.legacyAlgorithms is for machines that are reached over SSH; a machine of this type is not")
@@ -124,10 +125,16 @@ pub struct ManagedNodeSpec {
 
     /// The port of callbackAddress at which this machine reaches the service that it uses, where something in between
     /// forwards another port than the run's: for instance 22, forwarded to the run's sftpPort, for a switch that
-    /// fetches by SCP from no other port.
+    /// fetches by SCP from no other port. An HPUX machine uses two: this one is then forwarded to the run's httpsPort.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub callback_port: Option<u16>,
+
+    /// The port of callbackAddress that is forwarded to the run's httpPort, for an HPUX machine whose callbackPort is
+    /// forwarded to its httpsPort.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub callback_http_port: Option<u16>,
 
     /// The device that this machine is managed by or reached through, another ManagedNode of the namespace: of a
     /// Virtual Connect module its Onboard Administrator, of an iLO its Onboard Administrator, of a server its

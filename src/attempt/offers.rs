@@ -167,11 +167,12 @@ pub trait Offers: Send + Sync {
     fn offer<'a>(&'a self, way: FetchWay, file: OfferedFile<'a>) -> BoxFuture<'a, Result<Offer, Failure>>;
 
     /// Waits until all ports are open that the table of ports lists for connections from this machine, for a machine
-    /// that tries them itself. Empty: there are none.
+    /// that tries them itself. `reached` is the address at which it answered us, in whose family it then tries them.
+    /// Empty: there are none.
     ///
     /// # Errors
     /// As [`Self::offer`].
-    fn ways_back(&self) -> BoxFuture<'_, Result<WaysBack, Failure>> {
+    fn ways_back(&self, _reached: Option<IpAddr>) -> BoxFuture<'_, Result<WaysBack, Failure>> {
         Box::pin(std::future::ready(Ok(WaysBack::default())))
     }
 

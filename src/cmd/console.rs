@@ -39,6 +39,14 @@ pub struct Options {
 }
 
 impl Options {
+    /// Returns the products that Farrier has, with these.
+    ///
+    /// # Errors
+    /// As [`Self::register`].
+    pub fn products(&self) -> anyhow::Result<Catalogue> {
+        self.console_dir.as_deref().map_or_else(|| Ok(Catalogue::read([]).0), products_in)
+    }
+
     /// Returns the classes of machines, with these products.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ mod nftables;
 mod subject;
 mod text;
 
-use super::cluster;
+use super::{cluster, console};
 use anyhow::Context as _;
 use demand::{PortRequirements, Scope};
 use farrier_network::table::{API_PORT, ListenPorts};
@@ -80,6 +80,9 @@ pub struct Args {
 
     #[command(flatten)]
     cluster: cluster::Options,
+
+    #[command(flatten)]
+    console: console::Options,
 
     /// How the engines communicate: Session, Callback or Listen. Default: as the machine or its run
     /// specifies.
@@ -209,7 +212,7 @@ async fn answer(args: &Args) -> anyhow::Result<String> {
             subject.called_services.clone_from(&subject.pod_services);
         }
     }
-    let mut demand = PortRequirements::of(&subjects, &scope)?;
+    let mut demand = PortRequirements::of(&subjects, &scope, &args.console.products()?)?;
     notes.append(&mut demand.notes);
     demand.notes = notes;
     match format {
@@ -267,6 +270,7 @@ fn by_type(args: &Args, channel: Option<Channel>) -> anyhow::Result<Vec<Subject>
                 listen: ListenPorts::USUAL,
                 phases: Phase::ALL.to_vec(),
                 callback: Vec::new(),
+                is_forwarded: false,
                 called: vec![Ports::USUAL],
                 pods: vec![Ports::USUAL],
                 called_services: BTreeSet::new(),

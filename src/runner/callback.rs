@@ -6,6 +6,7 @@ use crate::api::managed_node::AddressFamily;
 use crate::api::update_run::{Exposure, RunnerPorts};
 use crate::api::{ManagedNode, UpdateRun};
 use crate::attempt::{Awaited, CallbackOptions, CallbackTarget, ResolvedTarget, Scheme};
+use crate::convert::forwarded_port;
 use crate::exposure::{WayBack, given_port, way_back};
 use crate::failure::Failure;
 use crate::membership::RunnerLocation;
@@ -148,7 +149,7 @@ impl Context {
         run: &UpdateRun,
         listener: &OpenListener,
     ) -> Vec<Target> {
-        let port = node.spec.callback_port.or_else(|| outer_port(run, listener, Scheme::Https));
+        let port = forwarded_port(node, Scheme::Https).or_else(|| outer_port(run, listener, Scheme::Https));
         let Some(port) = port else { return Vec::new() };
         let hosts = match cidr::parse(text) {
             Some(address) => vec![with_zone(address, text)],

@@ -13,7 +13,7 @@ use crate::api::update_run::{Exposure, UpdateRun};
 use crate::api::{ManagedNode, NodeUpdate, condition};
 use crate::attempt::{Fetch, FetchWay, Login, Offer, OfferedFile, Offers, Scheme, Waiting, WaysBack};
 use crate::callback::{ACCOUNT, OpenOffer, POSTS, RunIdentity};
-use crate::convert::address_families;
+use crate::convert::{address_families, forwarded_port};
 use crate::exposure::named_port;
 use crate::failure::Failure;
 use crate::membership::RunnerLocation;
@@ -193,7 +193,7 @@ impl MachineOffers {
         reached: Option<IpAddr>,
     ) -> Option<Target> {
         let targets = if let Some(text) = &node.spec.callback_address {
-            set_by_user(text, node.spec.callback_port, run, listener, scheme).into_iter().collect()
+            set_by_user(text, forwarded_port(node, scheme), run, listener, scheme).into_iter().collect()
         } else {
             let (mut targets, own_port) = self.context.advertised(run, listener, scheme);
             let runners = self.context.membership.live();
@@ -320,8 +320,8 @@ impl Offers for MachineOffers {
         Box::pin(self.in_time(move || self.try_offer(way, file)))
     }
 
-    fn ways_back(&self) -> BoxFuture<'_, Result<WaysBack, Failure>> {
-        Box::pin(self.in_time(|| self.try_ways()))
+    fn ways_back(&self, reached: Option<IpAddr>) -> BoxFuture<'_, Result<WaysBack, Failure>> {
+        Box::pin(self.in_time(move || self.try_ways(reached)))
     }
 
     fn fetched(&self, action: ActionId) -> Option<Fetch> {

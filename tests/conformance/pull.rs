@@ -155,7 +155,9 @@ impl Offers for Pulls {
         })
     }
 
-    fn ways_back(&self) -> BoxFuture<'_, Result<WaysBack, Failure>> {
+    fn ways_back(&self, reached: Option<IpAddr>) -> BoxFuture<'_, Result<WaysBack, Failure>> {
+        // Otherwise a machine of a mixed site tries an address of the family that it was not reached in.
+        assert!(reached.is_some(), "the address at which the machine answered is known by now");
         let place = |scheme, at: SocketAddr, authority: &str| {
             let (host, port) = (at.ip().to_string(), at.port());
             Place { scheme, host, port, authority: authority.to_owned() }

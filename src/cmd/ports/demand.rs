@@ -9,7 +9,6 @@ use farrier_network::table::{
 use farrier_network::{Direction, FileService, MachineType, Phase, Transport};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
 
 /// Restricts the query.
 #[derive(Debug, Default)]
@@ -79,11 +78,11 @@ pub(super) struct PortRequirements {
 }
 
 impl PortRequirements {
-    /// Computes which ports must be open for the machines.
-    pub(super) fn of(subjects: &[Subject], scope: &Scope) -> anyhow::Result<Self> {
+    /// Computes which ports must be open for the machines, of which those with a command line are among these products.
+    pub(super) fn of(subjects: &[Subject], scope: &Scope, products: &Catalogue) -> anyhow::Result<Self> {
         let mut demand = Self { generation: scope.generation, ..Self::default() };
         for subject in subjects {
-            demand.add(subject, scope)?;
+            demand.add(subject, scope, products)?;
         }
         if scope.generation.is_none() {
             let kinds: BTreeSet<MachineType> = subjects.iter().map(|subject| subject.kind).collect();
@@ -93,7 +92,7 @@ impl PortRequirements {
         Ok(demand)
     }
 
-    fn add(&mut self, subject: &Subject, scope: &Scope) -> anyhow::Result<()> {
+    fn add(&mut self, subject: &Subject, scope: &Scope, products: &Catalogue) -> anyhow::Result<()> {
         let Some(machine) = self.places(subject, scope) else { return Ok(()) };
         let shared = |place: &&Endpoint| {
             let family = place.address.map(Family::of);
@@ -119,7 +118,7 @@ impl PortRequirements {
             .copied()
             .filter(|phase| scope.phase.is_none_or(|only| only == *phase))
             .collect();
-        let open = opened(subject, scope.generation, &phases)?;
+        let open = opened(subject, scope.generation, &phases, products)?;
         for direction in [Direction::ToTarget, Direction::FromTarget] {
             let row = |phases: Vec<Phase>, open: Option<Open>| Row {
                 node: subject.node.clone(),
@@ -231,13 +230,18 @@ fn disagreement(kind: MachineType) -> Option<String> {
 /// The open ports, with the phases that need them.
 type Opened = BTreeMap<(Direction, Open), Vec<Phase>>;
 
-fn opened(subject: &Subject, generation: Option<Generation>, phases: &[Phase]) -> anyhow::Result<Opened> {
+fn opened(
+    subject: &Subject,
+    generation: Option<Generation>,
+    phases: &[Phase],
+    products: &Catalogue,
+) -> anyhow::Result<Opened> {
     let mut opened = Opened::new();
     for phase in phases {
         let needs = if let Some(generation) = generation {
             seed_needs(subject.kind, generation, *phase).with_context(|| subject.node.clone())?
         } else {
-            let services = services_of(subject.kind).into_iter();
+            let services = services_of(subject.kind, products).into_iter();
             let services = services.filter_map(|service| service_need(service, subject.kind, *phase));
             needs(subject.kind, subject.channel, *phase).into_iter().chain(services).collect()
         };
@@ -251,9 +255,8 @@ fn opened(subject: &Subject, generation: Option<Generation>, phases: &[Phase]) -
 
 /// Returns the file services that a machine of this type may use: those of the products for it. Where no product is,
 /// it is known of the single machine only.
-fn services_of(kind: MachineType) -> Vec<FileService> {
-    static PRODUCTS: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::read([]).0);
-    let known = PRODUCTS.services(kind).map(|services| services.into_iter().collect());
+fn services_of(kind: MachineType, products: &Catalogue) -> Vec<FileService> {
+    let known = products.services(kind).map(|services| services.into_iter().collect());
     known.unwrap_or_else(|| FileService::ALL.to_vec())
 }
 

@@ -3,13 +3,13 @@
 use crate::api::managed_node::AddressFamily;
 use crate::api::update_run::{CallbackStatus, ListenPort, Operation};
 use crate::api::{ManagedNode, UpdateRun};
-use crate::convert;
+use crate::convert::{self, forwarded_port};
 use crate::exposure::{given_port, named_port};
 use anyhow::Context as _;
 use farrier_network::cidr;
 use farrier_network::ledger::Pair;
 use farrier_network::table::{API_PORT, ListenPorts};
-use farrier_network::{Channel, FileService, MachineType, Phase, UnknownWord};
+use farrier_network::{Channel, FileService, MachineType, Phase, Scheme, UnknownWord};
 use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
 use std::collections::BTreeSet;
@@ -121,6 +121,8 @@ pub(super) struct Subject {
     pub(super) callback: Vec<Endpoint>,
     /// The ports that the machine calls, one pair for each runner with distinct ports.
     pub(super) called: Vec<Ports>,
+    /// Whether these are ports of its `callbackAddress` which something forwards, so that no other ones take their place.
+    pub(super) is_forwarded: bool,
     /// The ports of the runners' pods, which may differ.
     pub(super) pods: Vec<Ports>,
     /// The file services that the run turns on, with the ports that the machine calls.
@@ -132,7 +134,8 @@ pub(super) struct Subject {
 impl Subject {
     /// Replaces the run's ports.
     pub(super) fn use_ports(&mut self, http: Option<u16>, https: Option<u16>) -> anyhow::Result<()> {
-        for ports in self.called.iter_mut().chain(&mut self.pods) {
+        let called = self.called.iter_mut().filter(|_| !self.is_forwarded);
+        for ports in called.chain(&mut self.pods) {
             ports.http = http.unwrap_or(ports.http);
             ports.https = https.unwrap_or(ports.https);
             anyhow::ensure!(
@@ -150,7 +153,8 @@ impl Subject {
     pub(super) fn use_services(&mut self, sftp: Option<u16>, ftp: Option<u16>) {
         for (service, port) in [(FileService::Sftp, sftp), (FileService::Ftp, ftp)] {
             let Some(port) = port else { continue };
-            for services in [&mut self.called_services, &mut self.pod_services] {
+            let called = Some(&mut self.called_services).filter(|_| !self.is_forwarded);
+            for services in called.into_iter().chain([&mut self.pod_services]) {
                 services.retain(|(of, _)| *of != service);
                 services.insert((service, port));
             }
@@ -283,6 +287,8 @@ fn subject(node: &ManagedNode, run: Option<&UpdateRun>, channel: Option<Channel>
         (None, None) => Vec::new(),
     };
     let usual = vec![run.map_or(Ports::USUAL, asked)];
+    let forwarded = forwarded(node);
+    let service = |(service, port)| (service, forwarded_port(node, scheme_of(service)).unwrap_or(port));
     let channel = channel
         .or(node.spec.channel.map(convert::channel))
         .or(run.map(|run| convert::channel(run.spec.channel)))
@@ -296,13 +302,33 @@ fn subject(node: &ManagedNode, run: Option<&UpdateRun>, channel: Option<Channel>
         listen: listen(run),
         phases: phases(run),
         callback: callback.into_iter().filter(usable).collect(),
-        called_services: run.map(called_services).unwrap_or_default(),
+        called_services: run.map(called_services).unwrap_or_default().into_iter().map(service).collect(),
         pod_services: run.map(pod_services).unwrap_or_default(),
-        called: run.and_then(called).unwrap_or_else(|| usual.clone()),
+        is_forwarded: forwarded.is_some(),
+        called: match forwarded {
+            Some(ports) => vec![ports],
+            None => run.and_then(called).unwrap_or_else(|| usual.clone()),
+        },
         pods: run.and_then(pods).unwrap_or(usual),
         run: run.map(kube::ResourceExt::name_any),
         node: name,
     })
+}
+
+/// Returns the ports of `spec.callbackAddress` that a machine calls, if something forwards them to those of the run. One
+/// that uses a single service calls a single port, whichever service that is.
+fn forwarded(node: &ManagedNode) -> Option<Ports> {
+    node.spec.callback_address.as_ref()?;
+    let (http, https) = (forwarded_port(node, Scheme::Http), forwarded_port(node, Scheme::Https));
+    let any = http.or(https)?;
+    Some(Ports { http: http.unwrap_or(any), https: https.unwrap_or(any) })
+}
+
+fn scheme_of(service: FileService) -> Scheme {
+    match service {
+        FileService::Sftp => Scheme::Sftp,
+        FileService::Ftp => Scheme::Ftp,
+    }
 }
 
 /// Returns the ports that must be open for engines that listen. Which of the random ones a machine gets is not known

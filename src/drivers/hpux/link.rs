@@ -35,6 +35,8 @@ pub(super) struct Link {
     /// The key that was trusted on first use, by an earlier connection of this attempt.
     first_key: Option<String>,
     uid: u32,
+    /// What became known by a connection that nobody was told of.
+    untold: Vec<Contact>,
 }
 
 /// Why a program did not come to its end.
@@ -55,11 +57,13 @@ impl Cut {
 
 impl Link {
     pub(super) fn new(settings: Arc<Settings>, id: String) -> Self {
-        Self { settings, id, session: None, first_key: None, uid: u32::MAX }
+        Self { settings, id, session: None, first_key: None, uid: u32::MAX, untold: Vec::new() }
     }
 
-    /// Connects, unless that was done.
+    /// Connects, unless that was done, and reports what became known by it, also if that was before: the address at which
+    /// the machine answered decides in which family it tries the ways back.
     pub(super) async fn connect(&mut self, mut report: impl FnMut(Contact) + Send) -> Result<(), Failure> {
+        self.untold.drain(..).for_each(&mut report);
         if self.session.as_ref().is_some_and(|session| !session.connection.is_closed()) {
             return Ok(());
         }
@@ -141,7 +145,10 @@ impl Link {
 
     /// Starts a root shell. Nothing has begun if that fails.
     async fn shell(&mut self, may_send: impl Fn() -> bool) -> Result<Running, Cut> {
-        self.connect(|_| ()).await.map_err(Cut::Before)?;
+        let mut untold = std::mem::take(&mut self.untold);
+        let connected = self.connect(|contact| untold.push(contact)).await;
+        self.untold = untold;
+        connected.map_err(Cut::Before)?;
         let Some(session) = &self.session else { return Err(Cut::Before(self.lost())) };
         let shell = session.root_shell(self.uid).await.map_err(Cut::Before)?;
         if may_send() {

@@ -6,7 +6,7 @@ use crate::api::ManagedNode;
 use crate::api::managed_node::AddressFamily;
 use crate::api::update_run::{Exposure, UpdateRun};
 use crate::attempt::{FetchWay, Scheme};
-use crate::convert::address_families;
+use crate::convert::{address_families, forwarded_port};
 use crate::exposure::named_port;
 use crate::failure::Failure;
 use crate::membership::RunnerLocation;
@@ -74,7 +74,7 @@ fn expected_port(
     here: Option<&RunnerLocation>,
 ) -> Option<u16> {
     let callback = &run.spec.callback;
-    if let Some(port) = node.spec.callback_port {
+    if let Some(port) = forwarded_port(node, scheme) {
         return Some(port);
     }
     let named = match (scheme, scheme.service()) {
@@ -234,6 +234,24 @@ mod tests {
             assert!(words.iter().all(|words| said.contains(words)), "{said}");
             assert!(said.contains("spec.callbackAddress") && said.contains("UpdateRun r1"), "{said}");
         }
+    }
+
+    /// An HP-UX machine would be told one port for both services, and find TLS where it speaks none.
+    #[test]
+    fn a_machine_that_uses_two_services_is_told_two_forwarded_ports() {
+        let host = RunnerLocation::Host { id: "h".to_owned(), addresses: Vec::new() };
+        let forwarded = |type_: &str| {
+            switch(
+                &json!({"type": type_, "callbackAddress": "192.0.2.9", "callbackPort": 443, "callbackHttpPort": 80}),
+            )
+        };
+        let told = |type_: &str, scheme: Scheme, port: u16| {
+            let way = FetchWay { scheme, port: Some(port) };
+            checked(&forwarded(type_), &json!({}), &host, way).is_none()
+        };
+        assert!(told("HPUX", Scheme::Https, 443) && told("HPUX", Scheme::Http, 80));
+        assert!(!told("HPUX", Scheme::Http, 443));
+        assert!(told("ILO", Scheme::Https, 443) && told("ILO", Scheme::Http, 443), "it uses one of them");
     }
 
     /// A machine without IPv6 would be told an address that it cannot even write down.

@@ -68,7 +68,7 @@ impl<D: Device> Walk<'_, D> {
         });
         let mut stop = self.desk.stop.clone();
         let ways = tokio::select! {
-            ways = self.desk.offers.ways_back() => ways,
+            ways = self.desk.offers.ways_back(self.reached()) => ways,
             Ok(_) = stop.wait_for(|stop| *stop) => Ok(WaysBack::default()),
         };
         self.desk.view.send_modify(|v| {

@@ -14,6 +14,7 @@ pub mod linux;
 mod node;
 pub mod redfish;
 pub mod shell;
+mod text;
 
 pub use keys::Keys;
 pub use node::{HttpsSettings, Node, Privilege, SshSettings};

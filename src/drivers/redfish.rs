@@ -20,7 +20,6 @@ mod resource;
 mod retry_after;
 mod service_root;
 mod session;
-mod text;
 mod trouble;
 mod words;
 

@@ -1,6 +1,6 @@
 //! What a device says about a request: the messages of Redfish in the body of an answer.
 
-use super::text::{clean, without_paths};
+use crate::drivers::text::{clean, without_paths};
 use serde_json::Value;
 use std::fmt;
 

@@ -2,7 +2,7 @@
 
 use super::link::{Link, NotALink};
 use super::message::Messages;
-use super::text::clean;
+use crate::drivers::text::clean;
 use serde_json::{Value, json};
 
 /// Longest text that is taken over from a device; the rest is cut off.

@@ -14,6 +14,16 @@ pub enum Fault {
         #[serde(default)]
         version: String,
     },
+    /// The update leaves this part as it was, and says that it succeeded.
+    LeavesOut {
+        /// As in the versions: `oa-2`, `Blade 1/3`.
+        part: String,
+    },
+    /// After an update this module does not show until the fault is cleared.
+    ModuleAway {
+        /// As in the versions: `oa-2`.
+        part: String,
+    },
     /// One more question before the update begins, which no guide has.
     SecondPrompt {
         /// What is asked; `Y` or `yes` goes on, everything else ends the command.

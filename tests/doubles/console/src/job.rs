@@ -128,6 +128,11 @@ fn activate(device: &Device, job: &Job) {
         _ => None,
     });
     for name in &job.parts {
+        let is_left =
+            |fault: &Fault| matches!(fault, Fault::LeavesOut { part } if part == name).then_some(());
+        if state.faults.take(is_left).is_some() {
+            continue;
+        }
         let version = match &wrong {
             Some(version) if version.is_empty() => state.version(name),
             Some(version) => version.clone(),

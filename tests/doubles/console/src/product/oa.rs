@@ -127,7 +127,11 @@ fn mode_word(session: &Session) -> String {
 /// The bays that a command means.
 fn bays(session: &Session, which: &[&str]) -> Vec<u8> {
     let state = session.device.lock();
-    let there = |bay: u8| bay == state.active || state.settings.standby;
+    let is_away = |bay: u8| {
+        let is_it = |fault: &Fault| matches!(fault, Fault::ModuleAway { part } if part == active(bay));
+        state.update.is_some() && state.faults.look(|fault| is_it(fault).then_some(())).is_some()
+    };
+    let there = |bay: u8| (bay == state.active || state.settings.standby) && !is_away(bay);
     let wanted: Vec<u8> = match which {
         ["1"] => vec![1],
         ["2"] => vec![2],

@@ -23,7 +23,7 @@ pub(super) const X: Profile = Profile {
     sign_in_banner: super::oa::PROFILE.sign_in_banner,
     idle_farewell: super::oa::PROFILE.idle_farewell,
     pager: Pager { prompt: "--More--", by_line: false },
-    parts: &[("complex", "7.6.0")],
+    parts: &[("complex", "7.6.0"), (BLADE, "7.6.0")],
     sessions: 4,
     two_partitions: false,
     echoes_always: false,
@@ -33,10 +33,13 @@ pub(super) const TWO: Profile = Profile {
     name: "superdome-2",
     model: "cb900s-i4",
     host_name: "sd2-oa1",
-    parts: &[("complex", "3.7.34")],
+    parts: &[("complex", "3.7.34"), (BLADE, "3.7.34")],
     sign_in_banner: X.sign_in_banner,
     ..X
 };
+
+/// The entity that a fault may leave out of an update. All others have the version of the complex.
+const BLADE: &str = "Blade 1/3";
 
 const PROTOCOLS: &[&str] = &["http", "https", "ftp", "tftp", "scp", "sftp"];
 
@@ -89,8 +92,16 @@ pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next,
 }
 
 fn firmware(session: &Session) -> String {
-    let version = session.device.lock().version("complex");
-    let rows: String = (1..=8).map(|bay| format!("Blade 1/{bay}   {version}\n")).collect();
+    let (version, blade) = {
+        let state = session.device.lock();
+        (state.version("complex"), state.version(BLADE))
+    };
+    let row = |bay: u8| {
+        let name = format!("Blade 1/{bay}");
+        let version = if name == BLADE { &blade } else { &version };
+        format!("{name}   {version}\n")
+    };
+    let rows: String = (1..=8).map(row).collect();
     let modules = format!(
         "OA 1/1      {version}\nOA 1/2      {version}\nGPSM 1/1    {version}\nXFM 1/1     {version}\n"
     );
@@ -143,7 +154,7 @@ async fn update(session: &mut Session, bundle: &str, reinstall: bool) -> Result<
     if !sure(session, &question).await? || !session.second_prompt().await? {
         return Ok(Err(Trouble::Declined));
     }
-    session.begin(&["complex"], header, Restart::Device, false);
+    session.begin(&["complex", BLADE], header, Restart::Device, false);
     if let Err(trouble) = session.watch(Draw::Bar).await? {
         return Ok(Err(trouble));
     }

@@ -62,6 +62,15 @@ pub trait Device: Send + Sync + Sized {
         report: impl FnMut(Contact) + Send,
     ) -> impl Future<Output = (Answer, Option<Trouble>)> + Send;
 
+    /// Reports whether a request needs the image although its verb hands over none: the device may have lost what it was
+    /// sent before.
+    fn takes_image(&self, _intent: &Intent) -> bool {
+        false
+    }
+
+    /// Takes note of the recorded actions: a successor follows work before it has read the device.
+    fn note_actions(&mut self, _actions: &[Action]) {}
+
     /// Asks how far a task is. Words that are not known mean that it still runs.
     fn follow(&mut self, ticket: &Ticket) -> impl Future<Output = Result<Report, Trouble>> + Send;
 

@@ -67,7 +67,11 @@ fn judge(result: &mut ComponentResult, parts: &[PartResult]) {
         .filter(|part| part.failed)
         .map(|part| format!("{} (still {})", part.entry, part.after))
         .collect();
-    if failed.is_empty() || !matches!(result.outcome, Outcome::Updated | Outcome::RebootPending) {
+    if failed.is_empty() {
+        return;
+    }
+    if !matches!(result.outcome, Outcome::Updated | Outcome::RebootPending) {
+        result.message = format!("{}. Not updated: {}", result.message, failed.join(", "));
         return;
     }
     result.outcome = Outcome::Failed;
@@ -122,6 +126,30 @@ mod tests {
         assert_eq!((result.outcome, result.reason), (Outcome::Failed, Reason::PartlyApplied));
         assert!(result.message.contains("bmc (still 1)"), "{}", result.message);
         assert_eq!(result.parts.len(), 2);
+    }
+
+    /// The user would look for the part that was left out in the log of the machine.
+    #[test]
+    fn a_part_that_keeps_its_version_is_named_in_a_failure() {
+        let report = Report {
+            parts: vec![
+                Part { entry: "oa".to_owned(), failed: false },
+                Part { entry: "blade 3".to_owned(), failed: true },
+            ],
+            ..Progress::Done.into()
+        };
+        let versions = |oa: &str| [firmware("oa", oa), firmware("blade 3", "1")];
+        let failed = ComponentResult {
+            outcome: Outcome::Failed,
+            reason: Reason::VersionNotReached,
+            ..updated("bundle")
+        };
+        let mut results = [ComponentResult { message: "it has 1".to_owned(), ..failed }];
+        let reports = BTreeMap::from([("bundle".to_owned(), report)]);
+        add(&mut results, &[], &reports, &versions("1"), &versions("2"));
+        let [result] = results;
+        assert_eq!((result.outcome, result.reason), (Outcome::Failed, Reason::VersionNotReached));
+        assert_eq!(result.message, "it has 1. Not updated: blade 3 (still 1)");
     }
 
     /// The device's word is no proof.

@@ -356,6 +356,7 @@ impl<'a, D: Device> Walk<'a, D> {
     }
 
     async fn follow(&mut self, action: ActionId, ticket: &Ticket) {
+        self.device.note_actions(&self.actions);
         let followed = self.device.follow(ticket).await;
         self.note_rest();
         match followed {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 impl<D: Device> Walk<'_, D> {
     /// Returns the image that an action hands over.
     pub(super) async fn image(&self, intent: &Intent) -> Result<Option<Image>, Failure> {
-        if !matches!(intent.verb, Verb::Upload | Verb::Pull) {
+        if !matches!(intent.verb, Verb::Upload | Verb::Pull) && !self.device.takes_image(intent) {
             return Ok(None);
         }
         let component = self.job.components.iter().find(|component| component.name == intent.component);

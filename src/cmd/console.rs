@@ -1,7 +1,7 @@
 //! `farrier console`, and the product files of users for the operator and for `farrier conformance`.
 
 use crate::drivers::Register;
-use crate::drivers::console::products::Refused;
+use crate::drivers::console::products::{Names, Refused};
 use crate::drivers::console::{Catalogue, Console, lint};
 use anyhow::Context as _;
 use std::path::{Path, PathBuf};
@@ -20,8 +20,11 @@ pub struct Args {
 enum Command {
     /// Check product files, and print all findings. The exit code is 1 if there are any.
     ///
-    /// Example: farrier console lint my-products/*.yaml
+    /// Two files for products with the same name are a finding. Example: farrier console lint my-products/*.yaml
     Lint {
+        /// Print what is assumed in each file, and why, too.
+        #[arg(long)]
+        assumptions: bool,
         /// The files.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
@@ -65,15 +68,28 @@ impl Options {
 /// # Errors
 /// When a file cannot be read, or has findings.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let Command::Lint { files } = &args.command;
+    let Command::Lint { files, assumptions } = &args.command;
     let mut findings = 0;
+    let mut names = Names::default();
     for file in files {
-        match lint::read(&text_of(file)?) {
-            Ok(product) => println!("{}: {} is well", file.display(), product.name),
+        let name = file.display().to_string();
+        let read = lint::read(&text_of(file)?).and_then(|product| match names.taken(&name, &product.name) {
+            Some(finding) => Err(vec![finding]),
+            None => Ok(product),
+        });
+        match read {
+            Ok(product) => {
+                names.note(&name, &product.name);
+                let assumed = product.assumptions.len();
+                println!("{name}: {} is well; {assumed} things are assumed", product.name);
+                for assumption in product.assumptions.iter().filter(|_| *assumptions) {
+                    println!("{name}: {assumption}");
+                }
+            }
             Err(found) => {
                 findings += found.len();
                 for finding in found {
-                    println!("{}: {finding}", file.display());
+                    println!("{name}: {finding}");
                 }
             }
         }
@@ -133,5 +149,25 @@ mod tests {
         let error = format!("{:#}", options(dir.path()).register().unwrap_err());
         assert!(error.contains("bad.yaml: format: ") && !error.contains("own.yaml"), "{error}");
         assert!(options(&dir.path().join("missing")).register().is_err());
+    }
+
+    /// The device would be worked by whichever file is read last, and nobody would know by which.
+    #[test]
+    fn two_files_for_the_same_product_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = ["a.yaml", "b.yaml"].map(|name| dir.path().join(name));
+        for file in &files {
+            std::fs::write(file, FILES[0].1).unwrap();
+        }
+        let options = Options { console_dir: Some(dir.path().to_owned()) };
+        let error = format!("{:#}", options.register().unwrap_err());
+        assert!(error.contains("b.yaml: product: ") && error.contains("a.yaml has the name"), "{error}");
+        let lint = |files: &[PathBuf]| {
+            run(&Args { command: Command::Lint { assumptions: false, files: files.to_vec() } })
+        };
+        assert!(lint(&files).is_err());
+        assert!(lint(&files[..1]).is_ok(), "one that Farrier has is replaced");
+        std::fs::remove_file(&files[1]).unwrap();
+        assert!(options.register().is_ok());
     }
 }

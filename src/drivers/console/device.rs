@@ -47,10 +47,14 @@ pub(super) struct Device {
     pusher: Option<Pusher>,
     /// What the device calls its things, by the entries of its versions, as they were read last.
     parts: BTreeMap<String, String>,
+    /// The things of which entries consist, by entry, as they were read last before work began.
+    members: BTreeMap<String, BTreeSet<String>>,
+    /// The actions that the device was seen at work on.
+    worked: BTreeSet<ActionId>,
     /// Questions about licence agreements that were answered with yes, and not reported yet.
     agreed: BTreeSet<String>,
-    /// What the device calls the images that this attempt has sent.
-    sent: Vec<Ticket>,
+    /// What the device calls the images that this attempt has sent, by component, as long as it has them.
+    sent: BTreeMap<String, Ticket>,
     /// The recorded actions, as they were passed in last.
     actions: Vec<Action>,
 }
@@ -89,8 +93,10 @@ impl device::Device for Device {
             running: None,
             pusher: None,
             parts: BTreeMap::new(),
+            members: BTreeMap::new(),
+            worked: BTreeSet::new(),
             agreed: BTreeSet::new(),
-            sent: Vec::new(),
+            sent: BTreeMap::new(),
             actions: Vec::new(),
         })
     }
@@ -114,6 +120,8 @@ impl device::Device for Device {
         self.sign_in(report).await?;
         let found = self.ask_everything().await?;
         let others = found.others(self.open_work());
+        let open = self.open_work().and_then(|open| Some((open.id, self.entry_of(&open.component)?)));
+        let parts = open.map(|(id, entry)| (id, found.parts(entry))).into_iter().collect();
         let survey = found.survey();
         let inventory = Inventory {
             at,
@@ -126,7 +134,7 @@ impl device::Device for Device {
             lists_sessions: false,
             obstacles: Vec::new(),
         };
-        Ok(Reading { inventory, survey, others, obstacles: BTreeMap::new(), parts: BTreeMap::new() })
+        Ok(Reading { inventory, survey, others, obstacles: BTreeMap::new(), parts })
     }
 
     async fn request(
@@ -147,11 +155,19 @@ impl device::Device for Device {
         }
     }
 
+    fn note_actions(&mut self, actions: &[Action]) {
+        actions.clone_into(&mut self.actions);
+    }
+
     async fn follow(&mut self, ticket: &Ticket) -> Result<Report, Trouble> {
         match self.is_stored(ticket) {
             Some(report) => Ok(report),
             None => self.how_far(ticket).await,
         }
+    }
+
+    fn takes_image(&self, intent: &Intent) -> bool {
+        self.is_to_send_again(intent.verb, &intent.component)
     }
 
     async fn close(&mut self) {
@@ -280,3 +296,6 @@ fn consents(job: &Job) -> BTreeSet<Need> {
     add(Need::Rewrite, job.force.rewrite);
     consents
 }
+
+#[cfg(test)]
+mod tests;

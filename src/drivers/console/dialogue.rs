@@ -13,7 +13,7 @@ mod echo;
 mod settled;
 mod wait;
 
-pub use answer::{Action, Answer, End, Typed, Unanswered};
+pub use answer::{Action, Answer, End, Typed, Unanswered, shown};
 pub use wait::Exchange;
 
 use super::blot::Secrets;
@@ -25,8 +25,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use wait::Wait;
 
-/// How many bytes of one answer are taken. Commands of a product file answer in a few kilobytes; a device must not
-/// be able to fill the operator's memory.
+/// How many characters of one answer are kept. Commands of a product file answer in a few kilobytes; a device must not
+/// be able to fill the operator's memory. What is drawn over is not kept: a bar that is drawn again for an hour is a line.
 pub const ANSWER_LIMIT: usize = 256 * 1024;
 
 /// A session with the command line of a device.
@@ -103,15 +103,11 @@ impl<'p> Dialogue<'p> {
     /// Takes bytes of the device.
     pub fn receive(&mut self, bytes: &[u8], now: Duration) -> Vec<Action> {
         self.note_sign(now);
-        let State::Waits(wait) = &mut self.state else {
+        if !matches!(self.state, State::Waits(_)) {
             self.unasked(bytes);
             return Vec::new();
-        };
-        let room = ANSWER_LIMIT.saturating_sub(wait.received);
-        let taken = bytes.get(..room.min(bytes.len())).unwrap_or_default();
-        wait.received += taken.len();
-        self.screen.put(taken);
-        if taken.len() < bytes.len() {
+        }
+        if !self.screen.put_within(bytes, ANSWER_LIMIT) {
             return self.over(End::TooMuch);
         }
         self.hints()

@@ -113,8 +113,6 @@ pub struct Session {
     pub quiet: Option<Span>,
     /// After how long without use the device ends a session.
     pub idle: Option<Span>,
-    /// How many sessions the device has for an account.
-    pub maximum: Option<u32>,
     /// Commands after each sign-in, for example one that turns pagers off. They last as long as the session.
     #[serde(default)]
     pub begin: Vec<Way>,
@@ -306,9 +304,6 @@ pub struct Request {
     /// Words without which it was not accepted, as regular expressions for a part of a line.
     #[serde(default)]
     pub accepted: Vec<String>,
-    /// Whether the device may end the connection instead of showing a prompt.
-    #[serde(default)]
-    pub drops: bool,
 }
 
 /// A protocol by which the device fetches images.

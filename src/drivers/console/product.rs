@@ -79,8 +79,6 @@ pub struct Session {
     pub quiet: Duration,
     /// After how long without use the device ends a session.
     pub idle: Duration,
-    /// How many sessions the device has, if that is known.
-    pub maximum: Option<u32>,
     /// Commands after each sign-in.
     pub begin: Vec<Way>,
     /// Questions at sign-in.
@@ -165,8 +163,19 @@ pub struct Word {
 pub struct Versions {
     /// The command.
     pub command: Command,
-    /// Name and pattern of each thing.
-    pub entries: Vec<(String, Regex)>,
+    /// What is found in its answer.
+    pub entries: Vec<Entry>,
+}
+
+/// How the version of one thing, or of several of a kind, is read.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// The pattern of its version; `None`: it has the version that all of `all` have.
+    pub version: Option<Regex>,
+    /// The entry of the things that must all have the version.
+    pub all: Option<String>,
 }
 
 /// How the work of the device is read.
@@ -228,8 +237,6 @@ pub struct Request {
     pub words: Vec<Word>,
     /// Words without which it was not accepted.
     pub accepted: Vec<Regex>,
-    /// Whether the device may end the connection instead of showing a prompt.
-    pub drops: bool,
 }
 
 /// A protocol by which the device fetches images.

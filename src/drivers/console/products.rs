@@ -29,6 +29,25 @@ pub struct Refused {
     pub findings: Vec<Finding>,
 }
 
+/// The names of products in the files of a user: which of two with the same name counts would depend on their order.
+#[derive(Debug, Default)]
+pub struct Names(BTreeMap<String, String>);
+
+impl Names {
+    /// Returns what is wrong with the name of a product in a file: another file has it.
+    pub fn taken(&self, file: &str, product: &str) -> Option<Finding> {
+        let other = self.0.get(product).filter(|other| *other != file)?;
+        let says =
+            format!("{other} has the name `{product}` too; give one of them another name, or take it away");
+        Some(Finding { at: "product".to_owned(), says })
+    }
+
+    /// Notes the name of a product in a file.
+    pub fn note(&mut self, file: &str, product: &str) {
+        self.0.insert(product.to_owned(), file.to_owned());
+    }
+}
+
 /// Why no product is chosen for a machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoProduct {
@@ -72,12 +91,22 @@ impl Default for Catalogue {
 
 impl Catalogue {
     /// Reads the files that are compiled in and those of the user: file name and text. A product of the user replaces
-    /// one of the same name. A file with findings is not used, and does not keep the others from being used.
+    /// one of the same name that is compiled in. A file with findings is not used, and does not keep the others from being
+    /// used.
     pub fn read<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> (Self, Vec<Refused>) {
         let (mut products, mut refused) = (BTreeMap::new(), Vec::new());
-        for (file, text) in FILES.into_iter().chain(files) {
-            match lint::read(text) {
+        let mut names = Names::default();
+        let own = files.into_iter().map(|(file, text)| (file, text, true));
+        for (file, text, is_own) in FILES.into_iter().map(|(file, text)| (file, text, false)).chain(own) {
+            let read = lint::read(text).and_then(|product| match names.taken(file, &product.name) {
+                Some(finding) if is_own => Err(vec![finding]),
+                Some(_) | None => Ok(product),
+            });
+            match read {
                 Ok(product) => {
+                    if is_own {
+                        names.note(file, &product.name);
+                    }
                     products.insert(product.name.clone(), product);
                 }
                 Err(findings) => refused.push(Refused { file: file.to_owned(), findings }),

@@ -10,6 +10,7 @@
 mod exchange;
 
 use super::blot::Secrets;
+use super::dialogue::shown;
 use super::file::Need;
 use super::meaning::Meaning;
 use super::product::{Push, PushStep, Sends};
@@ -32,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes per second of the slowest upload that is waited for.
 const SLOWEST: u64 = 64 * 1024;
 
+/// Bytes of the longest name of a session or of an image that a device may give. Real ones have a few dozen.
+const LONGEST_VALUE: usize = 512;
+
 /// What came of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Pushed {
@@ -43,6 +47,8 @@ pub enum Pushed {
     Done,
     /// Nothing was begun.
     NotBegun(Failure),
+    /// Nothing was begun, because the device does not know the session any more. What was sent is gone with it.
+    Forgotten(Failure),
     /// The device refused it.
     Refused(Meaning, Failure),
     /// It was sent, and no usable answer came.
@@ -95,6 +101,16 @@ impl Pusher {
     /// Sends the image, and returns the name that the device gives it. Nothing is begun later than `until`, and
     /// `boundary` must not occur in the image.
     pub async fn upload(&mut self, image: &Image, boundary: &str, until: Instant) -> Pushed {
+        let was_signed_in = self.session.is_some();
+        let pushed = self.upload_once(image, boundary, until).await;
+        if was_signed_in && matches!(pushed, Pushed::Forgotten(_)) {
+            self.upload_once(image, boundary, until).await
+        } else {
+            pushed
+        }
+    }
+
+    async fn upload_once(&mut self, image: &Image, boundary: &str, until: Instant) -> Pushed {
         if let Err(pushed) = self.sign_in(until).await {
             return pushed;
         }
@@ -110,6 +126,7 @@ impl Pusher {
             Err(lost) => Pushed::NotBegun(lost.failure),
             Ok(reply) => match self.judge("the upload", &step, &reply) {
                 Ok(value) => Pushed::Stored(value.unwrap_or_default()),
+                Err((_, failure)) if self.is_forgotten(&reply) => Pushed::Forgotten(failure),
                 Err((means, failure)) => refused(means, failure),
             },
         }
@@ -154,6 +171,17 @@ impl Pusher {
         self.session = None;
     }
 
+    /// Takes note that the device does not know the session any more, if an answer says so: the next request signs in
+    /// again.
+    fn is_forgotten(&mut self, reply: &Reply) -> bool {
+        let is_it = self.push.expired.as_ref().is_some_and(|expired| expired.is_match(&reply.text));
+        if is_it {
+            self.session = None;
+            self.client.forget_sign_in();
+        }
+        is_it
+    }
+
     async fn sign_in(&mut self, until: Instant) -> Result<(), Pushed> {
         if self.session.is_some() || self.push.sign_in.reads.is_none() && self.client.has_signed_in() {
             return Ok(());
@@ -183,7 +211,7 @@ impl Pusher {
         }
     }
 
-    fn installed(&self, sent: Result<Reply, Lost>) -> Pushed {
+    fn installed(&mut self, sent: Result<Reply, Lost>) -> Pushed {
         match sent {
             Err(Lost { begun: false, failure }) => Pushed::NotBegun(failure),
             Err(Lost { begun: true, failure }) => Pushed::Unknown(failure),
@@ -191,6 +219,7 @@ impl Pusher {
                 Ok(_) => Pushed::Done,
                 // The web server answers so for a program that has ended, whatever that had done before.
                 Err((Meaning::Failed, failure)) if reply.status >= 500 => Pushed::Unknown(failure),
+                Err((_, failure)) if self.is_forgotten(&reply) => Pushed::Forgotten(failure),
                 Err((means, failure)) => refused(means, failure),
             },
         }
@@ -207,8 +236,9 @@ impl Pusher {
         let word = step.words.iter().chain(&self.push.words).find(|word| word.pattern.is_match(text));
         let is_accepted = step.accepted.as_ref().is_none_or(|accepted| accepted.is_match(text));
         let value = step.reads.as_ref().map(|reads| {
-            let found = reads.captures(text)?;
-            Some(found.name("value")?.as_str().to_owned())
+            let value = reads.captures(text)?.name("value")?.as_str();
+            // It is recorded, and sent back.
+            (value.len() <= LONGEST_VALUE).then(|| value.to_owned())
         });
         let means = match (word, &value) {
             (Some(word), _) => word.means,
@@ -223,7 +253,7 @@ impl Pusher {
     /// Returns what users see of a refusal.
     fn refusal(&self, asked: &str, means: Meaning, reply: &Reply) -> Failure {
         let says = self.push.says.as_ref().and_then(|says| says.captures(&reply.text)?.name("says"));
-        let says = says.map(|says| self.secrets.blot_line(&shown(says.as_str()))).unwrap_or_default();
+        let says = says.map(|says| shown(&self.secrets.blot_line(says.as_str()))).unwrap_or_default();
         let node = &self.node;
         let words = if says.is_empty() {
             format!("{node} refused {asked} over HTTPS (status {})", reply.status)
@@ -286,11 +316,6 @@ impl Pusher {
 /// Returns what a refusal is for the walk.
 fn refused(means: Meaning, failure: Failure) -> Pushed {
     if means.passes() { Pushed::NotBegun(failure) } else { Pushed::Refused(means, failure) }
-}
-
-/// Returns the words of a device in one line.
-fn shown(says: &str) -> String {
-    says.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
 }
 
 #[cfg(test)]

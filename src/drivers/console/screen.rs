@@ -39,6 +39,8 @@ pub struct Screen {
     rows: Vec<Row>,
     row: usize,
     column: usize,
+    /// How many characters and rows are kept.
+    kept: usize,
     escape: Escape,
     /// The bytes of a character that is not complete.
     partial: Vec<u8>,
@@ -64,7 +66,7 @@ impl Screen {
     pub fn new(columns: usize) -> Self {
         let rows = vec![Row::default()];
         let (columns, partial) = (columns.max(1), Vec::new());
-        Self { columns, rows, row: 0, column: 0, escape: Escape::None, partial, resume: None }
+        Self { columns, rows, row: 0, column: 0, kept: 0, escape: Escape::None, partial, resume: None }
     }
 
     /// Takes bytes of the device.
@@ -72,6 +74,15 @@ impl Screen {
         for byte in bytes {
             self.byte(*byte);
         }
+    }
+
+    /// Takes bytes of the device until more than `limit` characters are kept, of which a new row counts as one. Returns
+    /// false if the rest was not taken.
+    pub fn put_within(&mut self, bytes: &[u8], limit: usize) -> bool {
+        bytes.iter().all(|byte| {
+            self.byte(*byte);
+            self.kept <= limit
+        })
     }
 
     /// Returns the number of the first row of the line that the cursor is in.
@@ -115,6 +126,7 @@ impl Screen {
         let first = self.current();
         self.rows.drain(..first);
         self.row -= first;
+        self.kept = self.rows.len() + self.rows.iter().map(|row| row.cells.len()).sum::<usize>();
     }
 
     /// Removes the words of a pager, which are the last of the present row. Text goes on in their place, whether
@@ -214,6 +226,7 @@ impl Screen {
         if let Some(row) = self.rows.get_mut(self.row) {
             while row.cells.len() <= column {
                 row.cells.push(' ');
+                self.kept += 1;
             }
             if let Some(cell) = row.cells.get_mut(column) {
                 *cell = c;
@@ -235,6 +248,7 @@ impl Screen {
         self.column = 0;
         if self.row >= self.rows.len() {
             self.rows.push(Row::default());
+            self.kept += 1;
         }
     }
 
@@ -292,7 +306,7 @@ impl Screen {
         let column = self.column;
         if let Some(row) = self.rows.get_mut(self.row) {
             let end = column.saturating_add(count).min(row.cells.len());
-            row.cells.drain(column.min(end)..end);
+            self.kept -= row.cells.drain(column.min(end)..end).count();
         }
     }
 }

@@ -109,16 +109,18 @@ impl Slot {
 /// Values for a command.
 #[derive(Clone, Default)]
 pub struct Values {
-    values: BTreeMap<Slot, String>,
+    slots: BTreeMap<Slot, String>,
     /// What the user has said yes to, for parts of a command that depend on it.
     consents: BTreeSet<Need>,
+    /// What is never shown although the values that it is a part of are.
+    hidden: Vec<String>,
 }
 
 impl Values {
     /// Adds a value.
     #[must_use]
     pub fn with(mut self, slot: Slot, value: impl Into<String>) -> Self {
-        self.values.insert(slot, value.into());
+        self.slots.insert(slot, value.into());
         self
     }
 
@@ -129,9 +131,17 @@ impl Values {
         self
     }
 
-    /// Returns the values that are never shown.
+    /// Adds parts of values that are never shown.
+    #[must_use]
+    pub fn hiding<'a>(mut self, parts: impl IntoIterator<Item = &'a str>) -> Self {
+        self.hidden.extend(parts.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// Returns what is never shown.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.values.iter().filter(|(slot, _)| slot.is_secret()).map(|(_, value)| value.as_str())
+        let values = self.slots.iter().filter(|(slot, _)| slot.is_secret()).map(|(_, value)| value);
+        values.chain(&self.hidden).map(String::as_str)
     }
 }
 
@@ -299,7 +309,7 @@ impl Template {
                     (Cow::Borrowed(if is_yes { yes.as_str() } else { no.as_str() }), false)
                 }
                 Piece::Value(slot) => {
-                    let value = values.values.get(slot).ok_or(ValueError::Missing(*slot))?;
+                    let value = values.slots.get(slot).ok_or(ValueError::Missing(*slot))?;
                     (writing.write(*slot, value)?, slot.is_secret())
                 }
             };

@@ -1,6 +1,6 @@
 //! What a switch may answer besides the usual.
 
-use super::cases::{Case, FOS, OTHERS};
+use super::cases::{Case, FOS, OA, OTHERS};
 use super::{Consoles, One};
 use farrier_console_double::Settings;
 use farrier_console_double::fault::{Armed, Fault};
@@ -108,4 +108,25 @@ async fn an_update_is_over_when_the_links_are_up_again() {
     assert_eq!(result.outcome, Outcome::Updated, "{result:#?}");
     assert!(!one.is_at_work(), "{:#?}", one.double.state());
     assert_eq!(one.double.version("enc0:1").as_deref(), Some("4.45"), "the other module");
+}
+
+/// A complex would count as updated while a blade in it still runs what is insecure, and nobody would look for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_complex_is_not_updated_while_an_entity_has_its_old_version() {
+    let [superdome, ..] = OTHERS;
+    let short = Duration::from_secs(4);
+    let case = Case { timeout: short, overdue: short, ..superdome };
+    let (result, _) = with(case, Some(Fault::LeavesOut { part: "Blade 1/3".into() })).await;
+    assert!(!matches!(result.outcome, Outcome::Updated | Outcome::UpToDate), "{result:#?}");
+    assert!(result.message.contains("Entity Blade 1/3 "), "{result:#?}");
+}
+
+/// A pair would count as updated while one of its modules is away, and that one may come back with the old version.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pair_is_not_updated_while_a_module_is_away() {
+    let short = Duration::from_secs(4);
+    let case = Case { timeout: short, overdue: short, ..OA };
+    let (result, _) = with(case, Some(Fault::ModuleAway { part: "oa-2".into() })).await;
+    assert!(!matches!(result.outcome, Outcome::Updated | Outcome::UpToDate), "{result:#?}");
+    assert!(result.message.contains("Onboard Administrator bay 2 does not show"), "{result:#?}");
 }

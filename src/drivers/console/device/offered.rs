@@ -52,6 +52,7 @@ fn of_offer(device: &Device, offer: &Offer, values: Values) -> Result<Values, Fa
         .with(Slot::Protocol, &pull.word)
         .with(Slot::Host, place.host)
         .with(Slot::Port, place.port.to_string())
+        .hiding(place.secrets())
         .with(Slot::Path, place.path)
         .with(Slot::Url, offer.url_with_login());
     Ok(match &offer.login {
@@ -70,7 +71,17 @@ struct Place<'u> {
     path: Cow<'u, str>,
 }
 
+/// Characters of the shortest folder in the path of an offer that nobody can guess.
+const UNGUESSED: usize = 12;
+
 impl<'u> Place<'u> {
+    /// Returns what is secret in the path: it is what keeps others from fetching the image. Devices quote a path also
+    /// without its URL.
+    fn secrets(&self) -> impl Iterator<Item = &str> {
+        let folders = self.path.split('/').rev().skip(1);
+        folders.filter(|folder| folder.len() >= UNGUESSED)
+    }
+
     fn of(url: &'u str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
         let (authority, path) = rest.split_at(rest.find('/')?);
@@ -101,6 +112,15 @@ fn usual_port(scheme: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What keeps others from fetching the image would be in statuses and logs, because devices quote the path.
+    #[test]
+    fn the_folders_of_a_path_are_secret() {
+        let place = Place::of("sftp://10.0.0.1:61022/offers/0123456789abcdef/farrier-a-1-image.bin").unwrap();
+        assert_eq!(place.secrets().collect::<Vec<_>>(), ["0123456789abcdef"]);
+        let values = Values::default().hiding(place.secrets());
+        assert_eq!(values.secrets().collect::<Vec<_>>(), ["0123456789abcdef"]);
+    }
 
     /// A device would look for its image at another server, or under another name.
     #[test]

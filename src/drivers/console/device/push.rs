@@ -4,7 +4,6 @@
 
 use super::super::push::{Pushed, Pusher};
 use super::Device;
-use super::reading::ticket;
 use super::trouble::answer;
 use super::work::refusal;
 use crate::attempt::logbook::Intended;
@@ -43,13 +42,22 @@ impl Device {
             Ok(sender) => sender,
             Err(failure) => return (Answer::Rejected, Some(answer(failure))),
         };
-        let pushed = match (intent.verb, image) {
-            (Verb::Upload, Some(image)) => sender.upload(image, &self.boundary(intent), until).await,
-            (Verb::Upload, None) => Pushed::NotBegun(self.without("the image", intent)),
-            (_, _) => match self.stored(intent) {
-                Some(file) => sender.install(&file, &self.consents, until).await,
-                None => Pushed::NotBegun(self.without("the name of the image on the device", intent)),
-            },
+        let file = self.stored(&intent.component).filter(|_| intent.verb != Verb::Upload);
+        let pushed = match (file, image) {
+            (Some(file), _) => sender.install(&file, &self.consents, until).await,
+            (None, Some(image)) => {
+                let pushed = sender.upload(image, &self.boundary(intent), until).await;
+                match (pushed, intent.verb) {
+                    // What another attempt has sent, or this one in a session that is over, may be gone. An upload takes
+                    // minutes: if the permission is over, it is installed by another one.
+                    (Pushed::Stored(file), Verb::Activate) => {
+                        self.sent.insert(intent.component.clone(), Ticket(file.clone()));
+                        sender.install(&file, &self.consents, until).await
+                    }
+                    (pushed, _) => pushed,
+                }
+            }
+            (None, None) => Pushed::NotBegun(self.without("the image", intent)),
         };
         if let Some((fingerprint, by)) = sender.certificate() {
             let first = (by == TrustedBy::FirstUse).then(|| fingerprint.to_string());
@@ -59,12 +67,18 @@ impl Device {
         match pushed {
             Pushed::Stored(file) => {
                 let ticket = Ticket(file);
-                self.sent.push(ticket.clone());
+                self.sent.insert(intent.component.clone(), ticket.clone());
                 (Answer::Began(ticket), None)
+            }
+            Pushed::Forgotten(failure) => {
+                self.sent.remove(&intent.component);
+                (Answer::NotBegun, Some(answer(failure)))
             }
             // A device that restarts may end the connection instead of answering: what came of it is read, and it is
             // not asked again.
-            Pushed::Began | Pushed::Done | Pushed::Unknown(_) => (Answer::Began(ticket(intent.id)), None),
+            Pushed::Began | Pushed::Done | Pushed::Unknown(_) => {
+                (Answer::Began(self.ticket(intent.id, &intent.component)), None)
+            }
             Pushed::NotBegun(failure) => (Answer::NotBegun, Some(answer(failure))),
             Pushed::Refused(means, failure) => (refusal(means), Some(answer(failure))),
         }
@@ -74,14 +88,14 @@ impl Device {
     pub(super) fn is_stored(&self, ticket: &Ticket) -> Option<Report> {
         let is_recorded =
             |action: &Action| action.verb == Verb::Upload && action.ticket.as_ref() == Some(ticket);
-        let is_it = self.sent.contains(ticket) || self.actions.iter().any(is_recorded);
+        let is_it = self.sent.values().any(|sent| sent == ticket) || self.actions.iter().any(is_recorded);
         is_it.then(|| Progress::Done.into())
     }
 
     /// Returns what the device has answered late to the request to install.
     pub(super) async fn answered_late(&mut self) -> Option<Report> {
         match self.pusher.as_mut()?.answered().await? {
-            Pushed::Refused(_, failure) | Pushed::NotBegun(failure) => {
+            Pushed::Refused(_, failure) | Pushed::NotBegun(failure) | Pushed::Forgotten(failure) => {
                 let report = Report {
                     reason: Some(failure.reason),
                     words: failure.message,
@@ -107,12 +121,14 @@ impl Device {
         Pusher::new(endpoint, push, self.settings.values(), self.settings.secrets())
     }
 
-    /// Returns what the device calls the image that was sent for a component.
-    fn stored(&self, intent: &Intent) -> Option<String> {
-        let of_component = self.actions.iter().rev().filter(|action| action.component == intent.component);
-        of_component
-            .filter(|action| action.verb == Verb::Upload)
-            .find_map(|action| Some(action.ticket.as_ref()?.0.clone()))
+    /// Returns what the device calls the image that this attempt has sent for a component.
+    fn stored(&self, component: &str) -> Option<String> {
+        Some(self.sent.get(component)?.0.clone())
+    }
+
+    /// Reports whether an image has to be sent once more before it is installed.
+    pub(super) fn is_to_send_again(&self, verb: Verb, component: &str) -> bool {
+        self.product().push.is_some() && verb == Verb::Activate && self.stored(component).is_none()
     }
 
     /// Returns a line that the image does not contain: it carries the image's own digest.

@@ -1,18 +1,29 @@
 //! What a device shows of itself.
 
+use super::super::dialogue::Answer as Said;
 use super::super::file::Stage;
-use super::super::read::{self, Installed, Standing};
+use super::super::read::{self, Installed, Member, Standing};
 use super::super::session::Ask;
 use super::Device;
 use crate::attempt::{Firmware, Survey};
-use crate::drivers::device::{Other, Trouble};
+use crate::drivers::device::{Other, Part as ReportedPart, Trouble};
 use farrier_protocol::Facts;
 use farrier_update::Reason;
 use farrier_update::device::{Action, ActionId, BootMarks, Entry, Part, Progress, ResetTarget, Task, Ticket};
-use std::collections::BTreeMap;
+use farrier_update::version::{Scheme, compare_installed};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where users see that an entry was read.
 const SOURCE: &str = "console";
+
+/// What stands between the name of work and what must be there afterwards.
+const OF: &str = " of ";
+
+/// What divides the things that must be there afterwards.
+const COMMA: &str = ", ";
+
+/// Bytes of the longest name of work: a complex of 32 entities has less.
+const LONGEST_TICKET: usize = 1024;
 
 /// What a device has shown.
 pub(super) struct Found {
@@ -20,6 +31,8 @@ pub(super) struct Found {
     standing: Option<Standing>,
     boot: String,
     product: String,
+    /// The versions that the components are to have, by entry.
+    wanted: BTreeMap<String, String>,
 }
 
 impl Device {
@@ -27,14 +40,22 @@ impl Device {
     pub(super) async fn ask_everything(&mut self) -> Result<Found, Trouble> {
         let boot = if self.product().boot.is_some() { self.boot_mark().await? } else { String::new() };
         let said = self.reads(Ask::Versions).await?;
-        let versions = read::versions(&self.product().versions, &said);
+        let versions = self.installed(&said);
         if versions.is_empty() {
             return Err(self.nothing_found(&Ask::Versions, &said));
+        }
+        if self.open_work().is_none() {
+            self.members = members(&versions);
         }
         let named = versions.iter().filter_map(|found| Some((found.entry.clone(), found.part.clone()?)));
         self.parts = named.collect();
         let standing = if self.reads_work { self.standing().await? } else { None };
-        Ok(Found { versions, standing, boot, product: self.product().name.clone() })
+        self.note_work(standing.as_ref());
+        let wanted = self.components.iter().filter_map(|component| {
+            Some((component.own_entry()?.to_owned(), component.version.trim().to_owned()))
+        });
+        let wanted = wanted.collect();
+        Ok(Found { versions, standing, boot, product: self.product().name.clone(), wanted })
     }
 
     /// Reads how far the work of the device is; `None` if it shows none, or the product cannot be asked.
@@ -55,8 +76,41 @@ impl Device {
     /// Returns the version of an entry, and whether a second copy differs from it.
     pub(super) async fn versions(&mut self) -> Result<Vec<Installed>, Trouble> {
         let said = self.reads(Ask::Versions).await?;
-        Ok(read::versions(&self.product().versions, &said))
+        Ok(self.installed(&said))
     }
+
+    /// Returns the versions in an answer. What was there before the work that is open belongs to them, also if it does
+    /// not show.
+    fn installed(&self, said: &Said) -> Vec<Installed> {
+        let mut versions = read::versions(&self.product().versions, said);
+        let Some(open) = self.open_work() else { return versions };
+        let own = self.entry_of(&open.component);
+        let recorded = open.ticket.as_ref().map(members_of).unwrap_or_default();
+        for installed in &mut versions {
+            installed.misses(self.members.get(&installed.entry).into_iter().flatten());
+            if own == Some(installed.entry.as_str()) {
+                installed.misses(&recorded);
+            }
+        }
+        versions
+    }
+
+    /// Returns the name of work that begins. A device has none for it; this one has what must be there afterwards, so
+    /// that a successor knows what is missing.
+    pub(super) fn ticket(&self, action: ActionId, component: &str) -> Ticket {
+        let members = self.entry_of(component).and_then(|entry| self.members.get(entry));
+        let members = members.into_iter().flatten().map(String::as_str).collect::<Vec<_>>();
+        let name = ticket(action);
+        let text = format!("{}{OF}{}", name.0, members.join(COMMA));
+        if members.is_empty() || text.len() > LONGEST_TICKET { name } else { Ticket(text) }
+    }
+}
+
+/// Returns the things of which each entry consists.
+fn members(versions: &[Installed]) -> BTreeMap<String, BTreeSet<String>> {
+    let of = |installed: &Installed| installed.members.iter().map(|member| member.entry.clone()).collect();
+    let consisting = versions.iter().filter(|installed| !installed.members.is_empty());
+    consisting.map(|installed| (installed.entry.clone(), of(installed))).collect()
 }
 
 impl Found {
@@ -64,10 +118,25 @@ impl Found {
         let waits = self.standing.as_ref().is_some_and(|standing| standing.stage == Stage::WaitsForReset);
         let entry = |installed: &Installed| {
             let pending = (waits && installed.other.is_some()).then_some(ResetTarget::Manager);
-            let entry = Entry { version: installed.version.clone(), part: Part::Manager, pending };
+            let wanted = self.wanted.get(&installed.entry).map(String::as_str);
+            let version = installed.version_for(wanted).to_owned();
+            let entry = Entry { version, part: Part::Manager, pending };
             (installed.entry.clone(), entry)
         };
         self.versions.iter().map(entry).collect()
+    }
+
+    /// Returns what became of the things that must all have the version of an entry.
+    pub(super) fn parts(&self, entry: &str) -> Vec<ReportedPart> {
+        let wanted = self.wanted.get(entry).map(String::as_str);
+        let of_entry = self.versions.iter().filter(|installed| installed.entry == entry);
+        let members = of_entry.flat_map(|installed| &installed.members);
+        let part = |Member { entry, version }: &Member| {
+            let failed =
+                wanted.is_some_and(|wanted| compare_installed(Scheme::Natural, version, wanted).is_ne());
+            ReportedPart { entry: entry.clone(), failed }
+        };
+        members.map(part).collect()
     }
 
     pub(super) fn marks(&self) -> BootMarks {
@@ -75,17 +144,14 @@ impl Found {
     }
 
     pub(super) fn survey(&self) -> Survey {
-        let firmware = self.versions.iter().map(|installed| {
-            let other = installed.other.as_ref();
-            Firmware {
-                id: installed.entry.clone(),
-                name: installed.entry.clone(),
-                source: SOURCE.to_owned(),
-                software_id: String::new(),
-                version: installed.version.clone(),
-                updateable: true,
-                health: other.map(|other| format!("the second copy is {other}")).unwrap_or_default(),
-            }
+        let firmware = self.versions.iter().map(|installed| Firmware {
+            id: installed.entry.clone(),
+            name: installed.entry.clone(),
+            source: SOURCE.to_owned(),
+            software_id: String::new(),
+            version: installed.version.clone(),
+            updateable: true,
+            health: installed.difference().unwrap_or_default(),
         });
         let facts = Facts { model: self.product.clone(), ..Facts::default() };
         Survey { facts, packages: Vec::new(), firmware: firmware.collect(), notes: Vec::new() }
@@ -122,12 +188,37 @@ const fn open_progress(stage: Stage) -> Option<Progress> {
     }
 }
 
-/// Returns the name of the work of an action. A device has none.
-pub(super) fn ticket_of(action: &Action) -> Ticket {
-    ticket(action.id)
+/// Returns the name of the work of an action.
+fn ticket_of(action: &Action) -> Ticket {
+    action.ticket.clone().unwrap_or_else(|| ticket(action.id))
 }
 
-/// Returns the name of the work of an action.
-pub(super) fn ticket(action: ActionId) -> Ticket {
+/// Reports whether this is the name of the work of an action.
+pub(super) fn is_ticket_of(ticket: &Ticket, action: &Action) -> bool {
+    let name = ticket.0.split_once(OF).map_or(ticket.0.as_str(), |(name, _)| name);
+    name == self::ticket(action.id).0
+}
+
+/// Returns what must be there after the work.
+fn members_of(ticket: &Ticket) -> Vec<String> {
+    let members = ticket.0.split_once(OF).map(|(_, members)| members.split(COMMA).map(str::to_owned));
+    members.into_iter().flatten().collect()
+}
+
+/// Returns the name of the work of an action, without more.
+fn ticket(action: ActionId) -> Ticket {
     Ticket(format!("action {}", action.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A runner that takes over would believe a pair to be updated of which one module is away.
+    #[test]
+    fn the_name_of_work_says_what_must_be_there() {
+        let named = |text: &str| members_of(&Ticket(text.to_owned()));
+        assert_eq!(named("action 7 of OA bay 1, OA bay 2"), ["OA bay 1", "OA bay 2"]);
+        assert_eq!(named("action 7"), [""; 0], "as earlier versions wrote it");
+    }
 }

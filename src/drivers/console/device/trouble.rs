@@ -160,7 +160,9 @@ impl Device {
             ),
             End::TooMuch => Failure::new(
                 Reason::DeviceAnswerInvalid,
-                format!("{node} answered {what} with more than 256 KiB ({last}); look at what it shows"),
+                format!(
+                    "{node} answered {what} with more than 256 KiB of text ({last}); look at what it shows"
+                ),
             ),
             End::Prompt(_) => Failure::new(
                 Reason::DeviceAnswerInvalid,

@@ -6,12 +6,17 @@ use crate::drivers::console::file::Need;
 use crate::drivers::console::meaning::Meaning;
 use crate::drivers::console::product::Product;
 use crate::drivers::console::template::ValueError;
+use crate::drivers::text::{clean, without_paths};
 use regex::Regex;
 use std::fmt;
 use std::time::Duration;
 
 /// How many lines a message quotes.
 const QUOTED: usize = 5;
+
+/// Characters of a line that a message quotes. Lines of devices are as wide as their terminal; one that never ends would
+/// fill a status.
+const LONGEST_LINE: usize = 300;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,9 +120,15 @@ impl Answer {
         let accepted = wait.exchange.accepted.iter().any(|pattern| lines.iter().any(|l| pattern.is_match(l)));
         let percent = lines.iter().rev().find_map(|line| percent(wait.exchange.progress, line));
         let lines = secrets.blot(lines);
-        let refused = refused.map(|(means, line)| (means, lines.get(line).cloned().unwrap_or_default()));
+        let refused = refused.map(|(means, line)| (means, shown(lines.get(line).map_or("", String::as_str))));
         let answered = !wait.asked.is_empty();
         Self { end, lines, refused, missing: wait.missing, answered, accepted, percent }
+    }
+
+    /// Reports whether the command ended after an answer of ours, and nothing in it is known.
+    pub fn is_unclear(&self) -> bool {
+        let is_prompt = matches!(self.end, End::Prompt(_));
+        is_prompt && self.answered && !self.accepted && self.refused.is_none() && self.missing.is_none()
     }
 
     /// Returns the text of the answer, for patterns that look at several lines.
@@ -130,8 +141,14 @@ impl Answer {
         let told: Vec<&str> =
             self.lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
         let last = told.get(told.len().saturating_sub(QUOTED)..).unwrap_or_default();
-        last.join(" / ")
+        last.iter().map(|line| shown(line)).collect::<Vec<_>>().join(" / ")
     }
+}
+
+/// Returns a line of a device for a message or a status: not longer than people read, and without the paths of URLs,
+/// which nobody may guess.
+pub fn shown(line: &str) -> String {
+    clean(&without_paths(line), LONGEST_LINE)
 }
 
 /// Returns the last percentage that a line shows.

@@ -1,6 +1,6 @@
 //! What the end of the text is, when nothing has followed it for a while.
 
-use super::answer::{Action, End, Typed, Unanswered};
+use super::answer::{Action, End, Typed, Unanswered, shown};
 use super::{Dialogue, State};
 use crate::drivers::console::file::Need;
 use crate::drivers::console::product::{Question, Reply};
@@ -52,7 +52,7 @@ impl Dialogue<'_> {
         if !last.ends_with(ENDS) || is_progress || is_own {
             return Vec::new();
         }
-        let question = self.secrets.blot_line(&last);
+        let question = shown(&self.secrets.blot_line(&last));
         if wait.is_accepted {
             return vec![Action::Unclear(question)];
         }
@@ -84,10 +84,19 @@ impl Dialogue<'_> {
         if !wait.is_after(current) {
             return None;
         }
-        let (number, question) = wait.exchange.questions.iter().enumerate().find(|(_, q)| fits(q))?;
+        let fitting = || wait.exchange.questions.iter().enumerate().filter(|(_, q)| fits(q));
+        let is_missing =
+            |q: &Question| q.needs.as_ref().is_some_and(|(need, _)| !wait.consents.contains(need));
+        // The same words may ask for several things at once: all of them must have been said yes to.
+        let first = fitting().next()?;
+        let (number, question) = if first.1.needs.is_none() {
+            first
+        } else {
+            fitting().find(|(_, q)| is_missing(q)).unwrap_or(first)
+        };
         let times = wait.asked.entry(number).or_default();
         if *times >= ANSWERS {
-            let question = self.secrets.blot_line(last);
+            let question = shown(&self.secrets.blot_line(last));
             return Some(self.over(End::Question(question, Unanswered::AskedAgain)));
         }
         *times += 1;
@@ -102,14 +111,13 @@ impl Dialogue<'_> {
         };
         wait.answered = current;
         let says_yes = refused.is_none() && matches!(question.needs, Some((Need::Agreement, _)));
-        let agreed = says_yes.then(|| Action::Agreed(self.secrets.blot_line(last)));
+        let agreed = says_yes.then(|| Action::Agreed(shown(&self.secrets.blot_line(last))));
         let filled = template.map(|template| template.answer(&wait.values, &self.product.allowed));
         let typed = match (filled, &question.reply) {
             (Some(Ok(line)), _) => self.line(&line.text),
             (Some(Err(error)), _) => {
-                return Some(
-                    self.over(End::Question(self.secrets.blot_line(last), Unanswered::NoValue(error))),
-                );
+                let question = shown(&self.secrets.blot_line(last));
+                return Some(self.over(End::Question(question, Unanswered::NoValue(error))));
             }
             (None, Reply::Key(key)) => Typed::new(key.clone()),
             (None, Reply::Line(_)) => return None,

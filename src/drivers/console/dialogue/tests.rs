@@ -261,11 +261,11 @@ fn work_that_was_accepted_is_not_disturbed() {
     let mut talk = signed_in(&FOS);
     talk.downloads(&[Need::Restart]);
     talk.hears(&typed(QUESTION));
-    talk.hears("Y\r\nFirmware is being downloaded to the switch.\r\nkernel  ######");
+    talk.hears("Y\r\nFirmware is being downloaded to the switch.\r\nkernel ######");
     let sent = talk.sent.len();
     let answer = talk.falls_silent();
     assert_eq!((answer.end, answer.accepted), (End::TimedOut(Duration::from_hours(1)), true));
-    assert_eq!(talk.unclear, ["kernel  ######"], "it is said once");
+    assert_eq!(talk.unclear, ["kernel ######"], "it is said once");
     assert_eq!(talk.sent.len(), sent, "nothing is sent");
 }
 
@@ -350,6 +350,62 @@ fn an_answer_has_a_largest_size() {
     assert_eq!(talk.dialogue.wake_at(), None);
     assert!(talk.dialogue.is_over());
     assert_eq!(talk.hears("switch:admin> "), None, "the session is over");
+}
+
+/// An update that draws its bar again and again would be given up in the middle, because it takes long.
+#[test]
+fn what_is_drawn_over_does_not_count() {
+    let mut talk = signed_in(&FOS);
+    talk.downloads(&[Need::Restart]);
+    assert_eq!(talk.hears("Firmware is being downloaded to the switch.\r\n"), None);
+    let bar = "\r[####      ] 40 %\x1b[K";
+    for _ in 0..2 * ANSWER_LIMIT / bar.len() {
+        assert_eq!(talk.dialogue.receive(bar.as_bytes(), talk.now), [], "it goes on");
+    }
+    assert_eq!(talk.hears("\r\n"), None);
+    let answer = talk.hears("switch:admin> ").unwrap();
+    assert_eq!((answer.end, answer.accepted), (End::Prompt("admin".to_owned()), true));
+}
+
+/// A switch would interrupt its hosts with nothing but the user's consent to a restart that does not.
+#[test]
+fn a_question_about_two_things_needs_consent_to_both() {
+    let both = QUESTION.replace(
+        "This command will cause a warm",
+        "This command will cause a cold/disruptive boot, if the switch cannot make a warm",
+    );
+    for (consents, expected) in [
+        (&[Need::Restart][..], ("n\r", Some(Need::Disruption))),
+        (&[Need::Disruption], ("n\r", Some(Need::Restart))),
+        (&[Need::Restart, Need::Disruption], ("Y\r", None)),
+    ] {
+        let mut talk = signed_in(&FOS);
+        talk.downloads(consents);
+        assert_eq!(talk.hears(&typed(&both)), None);
+        assert_eq!(talk.sent.last().unwrap(), expected.0, "{consents:?}");
+        let answer = talk.hears("\r\nswitch:admin> ").unwrap();
+        assert_eq!(answer.missing, expected.1, "{consents:?}");
+    }
+}
+
+/// Who reads a status could fetch the image, and a device that never ends its line would fill it.
+#[test]
+fn what_is_quoted_is_short_and_has_no_path() {
+    let mut talk = signed_in(&FOS);
+    let product = talk.dialogue.product;
+    let values = Values::default().hiding(["0123456789abcdef"]);
+    let request = Exchange::request(&product.requests[&Verb::Pull]);
+    let line = download(product);
+    let echo = line.text.clone();
+    let sent = talk.dialogue.send(request, line, values, BTreeSet::new(), talk.now);
+    assert_eq!(sent.len(), 1);
+    let said =
+        "http://10.0.0.1:63001/run/0123456789abcdef/x.bin: no /run/0123456789abcdef/x.bin, command failed";
+    let long = "y".repeat(5000);
+    let answer = talk.hears(&format!("{echo}\r\n{long}\r\n{said}\r\nswitch:admin> ")).unwrap();
+    let (_, refused) = answer.refused.clone().unwrap();
+    assert_eq!(refused, "http://10.0.0.1:63001/…/x.bin: no /run/***/x.bin, command failed");
+    assert!(answer.quote().ends_with(&refused) && answer.quote().chars().count() < 500, "{}", answer.quote());
 }
 
 /// A percentage is shown while it changes.

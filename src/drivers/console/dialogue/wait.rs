@@ -35,7 +35,7 @@ impl<'p> Exchange<'p> {
 
     /// A command that changes the device.
     pub fn request(request: &'p Request) -> Self {
-        let Request { command, questions, progress, words, accepted, drops: _ } = request;
+        let Request { command, questions, progress, words, accepted } = request;
         let (limit, quiet) = (command.limit, command.quiet);
         Self { limit, quiet, questions, words, progress, accepted }
     }
@@ -61,7 +61,6 @@ pub(super) struct Wait<'p> {
     pub(super) consents: BTreeSet<Need>,
     pub(super) limit: Duration,
     pub(super) deadline: Duration,
-    pub(super) received: usize,
     pub(super) percent: Option<u8>,
     /// How often each question was answered.
     pub(super) asked: BTreeMap<usize, u32>,
@@ -120,7 +119,6 @@ impl<'p> Wait<'p> {
             consents,
             limit: exchange.limit,
             deadline: now.saturating_add(exchange.limit),
-            received: 0,
             percent: None,
             asked: BTreeMap::new(),
             missing: None,

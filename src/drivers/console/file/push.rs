@@ -18,6 +18,8 @@ pub struct Push {
     pub sign_out: Option<Step>,
     /// The device's own words about a refusal, as a regular expression with the group `says`.
     pub says: Option<String>,
+    /// What is in an answer if the device does not know the session any more, as a regular expression.
+    pub expired: Option<String>,
     /// What answers mean that refuse any of them.
     #[serde(default)]
     pub words: Vec<Word>,

@@ -66,6 +66,8 @@ pub struct Entry {
     /// A regular expression for the whole answer, with the groups `version` and, if the device keeps a second copy,
     /// `other`.
     pub version: Option<String>,
+    /// The entry of the things that must all have the version: the modules of a pair, the entities of a complex.
+    pub all: Option<String>,
     /// Where that is from.
     pub cite: Option<String>,
     /// Why it is not cited.

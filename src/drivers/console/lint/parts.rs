@@ -3,7 +3,7 @@
 use super::{Fit, Lint};
 use crate::drivers::console::file;
 use crate::drivers::console::product::{
-    Boot, Check, Mode, Pager, Question, Reply, Request, Versions, Way, Word, Work,
+    Boot, Check, Entry, Mode, Pager, Question, Reply, Request, Versions, Way, Word, Work,
 };
 use regex::Regex;
 
@@ -176,7 +176,7 @@ impl Lint<'_> {
                 "the words are missing without which the command was not accepted; a prompt alone proves nothing",
             );
         }
-        Some(Request { command: command?, questions, progress, words, accepted, drops: request.drops })
+        Some(Request { command: command?, questions, progress, words, accepted })
     }
 
     pub(super) fn versions(&mut self) -> Option<Versions> {
@@ -192,10 +192,32 @@ impl Lint<'_> {
         for (n, entry) in versions.entries.iter().enumerate() {
             let at = format!("readings.versions.entries[{n}]");
             self.source(&at, entry.cite.as_ref(), entry.assumed.as_ref());
-            let pattern = self.with_group(&format!("{at}.version"), entry.version.as_ref(), "version");
-            entries.extend(pattern.map(|pattern| (entry.entry.clone(), pattern)));
+            let all = entry.all.clone();
+            let version = if entry.version.is_none() && all.is_some() {
+                None
+            } else {
+                let found = self.with_group(&format!("{at}.version"), entry.version.as_ref(), "version");
+                let Some(found) = found else { continue };
+                Some(found)
+            };
+            entries.push(Entry { name: entry.entry.clone(), version, all });
         }
+        self.members(&entries);
         Some(Versions { command: command?, entries })
+    }
+
+    /// Checks that the things that must all have a version are there, with a name each.
+    fn members(&mut self, entries: &[Entry]) {
+        let has_names = |version: &Regex| version.capture_names().flatten().any(|group| group == "name");
+        for all in entries.iter().filter_map(|entry| entry.all.as_ref()) {
+            let mut of_kind = entries.iter().filter(|entry| entry.name == *all).peekable();
+            if of_kind.peek().is_none() || !of_kind.all(|e| e.version.as_ref().is_some_and(has_names)) {
+                self.find(
+                    "readings.versions.entries",
+                    format!("`all: {all}` needs an entry `{all}` whose pattern has the group `name`"),
+                );
+            }
+        }
     }
 
     /// `None` if it is not in the file, or something is wrong in it.

@@ -11,6 +11,8 @@ impl Lint<'_> {
         let push = self.file.push.as_ref()?;
         let says = push.says.as_ref();
         let says = says.map(|says| self.with_group("push.says", Some(says), "says"));
+        let expired = push.expired.as_ref();
+        let expired = expired.map(|expired| self.pattern("push.expired", Some(expired), Fit::Part));
         let words = self.words("push.words", &push.words);
         let sign_in = self.step("push.signIn", &push.sign_in);
         let upload = self.step("push.upload", &push.upload);
@@ -44,6 +46,7 @@ impl Lint<'_> {
             install: install?,
             sign_out: sign_out.map_or(Some(None), |step| step.map(Some))?,
             says: says.map_or(Some(None), |says| says.map(Some))?,
+            expired: expired.map_or(Some(None), |expired| expired.map(Some))?,
             words,
         })
     }

@@ -30,7 +30,6 @@ requests:
     questions:
     - {ask: 'Continue\? \(y/n\)', answer: "y", needs: Disruption, otherwise: "n", cite: cli page 6}
     accepted: ['Update started']
-    drops: true
 pulls:
 - {scheme: http, cite: cli page 6}
 restart: {byItself: true, away: 5m, settles: 5m, cite: cli page 7}
@@ -77,6 +76,22 @@ fn patterns_are_checked() {
         ["modes.admin.sample: `acme1#` also fits the pattern of a question"]
     );
     assert_eq!(findings("'updating'", "'(a{1000}){1000}'").len(), 1, "a pattern that takes all memory");
+}
+
+/// A complex would be updated as soon as anything in it is, because a name has a slip in it.
+#[test]
+fn what_consists_of_others_names_them() {
+    let entry = "    - {entry: Acme, version: 'Version (?P<version>\\S+)', cite: cli page 4}\n";
+    let whole = "    - {entry: All, all: Acme, cite: cli page 4}\n";
+    let named = entry.replace("Version", "(?P<name>\\d) Version");
+    assert_eq!(findings(entry, &format!("{named}{whole}")), [""; 0]);
+    let says =
+        "readings.versions.entries: `all: Acme` needs an entry `Acme` whose pattern has the group `name`";
+    assert_eq!(findings(entry, &format!("{entry}{whole}")), [says]);
+    assert_eq!(
+        findings(entry, &format!("{named}{}", whole.replace("Acme", "Acne"))),
+        [says.replace("Acme", "Acne")]
+    );
 }
 
 /// Without a prompt nobody knows when a command is over.
@@ -185,9 +200,9 @@ fn what_a_fetch_needs_is_there() {
 /// A slip of the pen in a key would be a setting that does nothing.
 #[test]
 fn an_unknown_key_is_named_with_its_line() {
-    let said = findings("drops: true", "drop: true");
+    let said = findings("accepted: [", "accept: [");
     assert!(
-        said[0].starts_with("the file: ") && said[0].contains("drop") && said[0].contains("line"),
+        said[0].starts_with("the file: ") && said[0].contains("accept") && said[0].contains("line"),
         "{said:?}"
     );
 }

@@ -115,7 +115,6 @@ impl Lint<'_> {
             settle: settle?,
             quiet: quiet?,
             idle: idle?,
-            maximum: session.maximum,
             begin,
             questions,
             words,

@@ -18,6 +18,8 @@ pub struct Push {
     pub sign_out: Option<Step>,
     /// The device's own words about a refusal, with the group `says`.
     pub says: Option<Regex>,
+    /// What is in an answer if the device does not know the session any more.
+    pub expired: Option<Regex>,
     /// What answers mean that refuse any of them.
     pub words: Vec<Word>,
 }

@@ -102,8 +102,13 @@ fn the_example_of_the_documentation_has_no_findings() {
 fn fabric_os_shows_both_partitions() {
     let fos = fos();
     let read = |text: &str| read::versions(&fos.versions, &answer(text));
-    let same =
-        Installed { entry: "Fabric OS".to_owned(), part: None, version: "v6.4.3h".to_owned(), other: None };
+    let same = Installed {
+        entry: "Fabric OS".to_owned(),
+        part: None,
+        version: "v6.4.3h".to_owned(),
+        other: None,
+        members: Vec::new(),
+    };
     assert_eq!(read(include_str!("../transcripts/fos-firmwareshow.txt")), [same]);
     let half = read(include_str!("../transcripts/fos-firmwareshow-half.txt"));
     assert_eq!((half[0].version.as_str(), half[0].other.as_deref()), ("v9.1.1b", Some("v9.1.1a")));
@@ -156,22 +161,62 @@ fn product(name: &str) -> Product {
 fn an_onboard_administrator_shows_both_modules() {
     let versions = product("onboard-administrator").versions;
     let text = include_str!("../transcripts/oa-info.txt");
-    let read = |text: &str| {
-        let found = read::versions(&versions, &answer(text));
-        found.into_iter().map(|found| (found.entry, found.version, found.other)).collect::<Vec<_>>()
+    let read = |text: &str| read::versions(&versions, &answer(text));
+    let shown = |text: &str| {
+        let shown = |found: Installed| (found.entry.clone(), found.version.clone(), found.difference());
+        read(text).into_iter().map(shown).collect::<Vec<_>>()
     };
-    let entry = |entry: &str, version: &str, other: Option<&str>| {
-        (entry.to_owned(), version.to_owned(), other.map(str::to_owned))
+    let entry = |entry: &str, version: &str, differs: Option<&str>| {
+        (entry.to_owned(), version.to_owned(), differs.map(str::to_owned))
     };
     let bay = |bay: &str, version: &str| entry(&format!("Onboard Administrator bay {bay}"), version, None);
     assert_eq!(
-        read(text),
-        [entry("Onboard Administrator", "4.30", Some("4.40")), bay("1", "4.30"), bay("2", "4.40")]
+        shown(text),
+        [
+            entry("Onboard Administrator", "4.30", Some("Onboard Administrator bay 2 is 4.40")),
+            bay("1", "4.30"),
+            bay("2", "4.40")
+        ]
     );
-    let alone = text.split("\nOnboard Administrator #2").next().unwrap();
-    assert_eq!(read(alone), [entry("Onboard Administrator", "4.30", None), bay("1", "4.30")]);
+    for wanted in ["4.40", "4.30"] {
+        assert_ne!(read(text)[0].version_for(Some(wanted)), wanted, "not both have it");
+    }
     let same = text.replace("4.30", "4.40");
-    assert_eq!(read(&same)[0], entry("Onboard Administrator", "4.40", None));
+    assert_eq!(shown(&same)[0], entry("Onboard Administrator", "4.40", None));
+    let alone = same.split("\nOnboard Administrator #2").next().unwrap();
+    assert_eq!(shown(alone), [entry("Onboard Administrator", "4.40", None), bay("1", "4.40")]);
+    let mut pair = read(alone).swap_remove(0);
+    pair.misses(&["Onboard Administrator bay 1".to_owned(), "Onboard Administrator bay 2".to_owned()]);
+    assert_eq!(pair.difference().as_deref(), Some("Onboard Administrator bay 2 does not show"));
+    assert_eq!(pair.version_for(Some("4.40")), "", "nobody knows what the other module has");
+    assert!(shown("Invalid command").is_empty());
+}
+
+/// A complex would count as updated although a blade was left out, because the version that it is configured to have
+/// is new at once.
+#[test]
+fn a_superdome_has_a_version_when_each_entity_runs_it() {
+    let shown = |blade: &str| {
+        format!(
+            "Configured complex firmware version: 3.7.99\n\nFirmware on entities:\nOA 1/1      3.7.99\nBlade 1/3   {blade}\n"
+        )
+    };
+    for name in ["superdome-2", "superdome-x"] {
+        let versions = product(name).versions;
+        let complex = |text: &str| {
+            let found = read::versions(&versions, &answer(text));
+            found.into_iter().find(|found| found.entry == "Complex")
+        };
+        let half = complex(&shown("3.7.34")).unwrap();
+        assert_eq!(half.version_for(Some("3.7.99")), "3.7.34", "{name}");
+        assert_eq!(half.version_for(None), "3.7.99", "{name}");
+        assert_eq!(half.difference().as_deref(), Some("Entity Blade 1/3 is 3.7.34"), "{name}");
+        let whole = complex(&shown("3.7.99")).unwrap();
+        assert_eq!((whole.version_for(Some("3.7.99")), whole.difference()), ("3.7.99", None), "{name}");
+        assert_eq!(complex("Configured complex firmware version: 3.7.99\n"), None, "{name}: it runs nothing");
+        let in_words = "Configured complex firmware version: 3.7.99\n=====\n Firmware on all devices matches the complex recipe version\n";
+        assert_eq!(complex(in_words).unwrap().difference(), None, "{name}");
+    }
 }
 
 /// The standby module refuses every command; an update sent there would fail on each attempt without saying why.
@@ -181,7 +226,7 @@ fn an_onboard_administrator_must_be_the_active_module() {
     let active = include_str!("../transcripts/oa-status.txt");
     for (text, expected) in [
         (active.to_owned(), None),
-        (active.replace("Active", "Standby"), Some("Role:   Standby")),
+        (active.replace("Active", "Standby"), Some("Role: Standby")),
         (
             "Not a valid request while running in standby mode.".to_owned(),
             Some("Not a valid request while running in standby mode."),
@@ -233,6 +278,25 @@ fn the_versions_of_each_product_are_found() {
     for name in ["superdome-2", "superdome-x"] {
         let entries = ["Complex=3.7.34", "Entity OA 1/1=3.7.34", "Entity Blade 1/3=3.7.30"];
         assert_eq!(found(name, complex), entries, "{name}");
+    }
+}
+
+/// A line that says that a signature is checked would count as a bad image.
+#[test]
+fn a_signature_that_is_checked_is_no_refusal() {
+    for name in ["moonshot", "superdome-2", "superdome-x"] {
+        let pull = &product(name).requests[&Verb::Pull];
+        let means =
+            |line: &str| pull.words.iter().find(|word| word.pattern.is_match(line)).map(|word| word.means);
+        for line in ["Verifying signature... OK", "Signature: valid", "Checking the signature of the bundle"]
+        {
+            assert_eq!(means(line), None, "{name}: {line}");
+        }
+        for line in
+            ["The signature of the image could not be verified.", "Signature check failed", "Bad signature"]
+        {
+            assert_eq!(means(line), Some(Meaning::ImageRefused), "{name}: {line}");
+        }
     }
 }
 

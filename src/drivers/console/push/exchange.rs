@@ -88,6 +88,10 @@ impl Client {
         self.has_signed_in = true;
     }
 
+    pub(super) const fn forget_sign_in(&mut self) {
+        self.has_signed_in = false;
+    }
+
     /// Sends a request once, unless it is later than `until`, and reads the answer.
     pub(super) async fn send(
         &self,

@@ -140,6 +140,23 @@ async fn nothing_is_installed_after_the_permission_has_expired() {
     assert_eq!(double.state()["update"], serde_json::Value::Null, "{:?}", double.state());
 }
 
+/// An Onboard Administrator that has restarted would refuse everything until the run is given up, or be told to install
+/// an image that it does not have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_forgotten_is_begun_again() {
+    let (double, image, _folder) = with_image("9.9", |_| ()).await;
+    let mut oa = pusher(&double, PASSWORD, true);
+    let file = stored(&mut oa, &image).await;
+    double.reboot().await;
+    let pushed = oa.install(&file, &BTreeSet::new(), in_a_minute()).await;
+    assert!(matches!(pushed, Pushed::Forgotten(_)), "{pushed:?}");
+    let file = stored(&mut oa, &image).await;
+    double.reboot().await;
+    assert_ne!(stored(&mut oa, &image).await, file, "sent again, in a new session");
+    let sign_ins = double.journal().iter().filter(|entry| entry.kind == "sign-in").count();
+    assert_eq!(sign_ins, 3);
+}
+
 /// A product file with a slip in it would send a password where none belongs, or nothing at all.
 #[test]
 fn a_push_is_checked() {

@@ -1,0 +1,160 @@
+//! What the driver makes of a device that it has sent a command to, with the double of a switch.
+
+use super::*;
+use crate::drivers::console::dialogue::End;
+use crate::drivers::console::file::Stage as Standing;
+use crate::drivers::console::{lint, products::FILES};
+use crate::drivers::device::Device as _;
+use crate::drivers::{HttpsSettings, Keys, Node, Privilege, SshSettings};
+use crate::ssh::{Algorithms, Family};
+use crate::tls::Trust;
+use farrier_console_double::{Config, Double, Product as Doubled};
+use farrier_network::MachineType;
+use farrier_update::device::{Progress, State};
+use farrier_update::{AppliesTo, Millis, Needs, RebootNeed};
+use regex::Regex;
+use std::time::Duration;
+
+/// The version that the double has.
+const OLD: &str = "v7.4.2";
+
+/// A switch, and the driver of it.
+async fn switch(change: impl FnOnce(&mut Product)) -> (Double, Device) {
+    let double = Double::start(Config::new(Doubled::named("fos").unwrap())).await.unwrap();
+    double.set_version("fos", OLD).unwrap();
+    let mut product = lint::read(FILES[0].1).unwrap();
+    product.session.settle = Duration::from_millis(100);
+    change(&mut product);
+    let node = Node {
+        name: "fc-1".to_owned(),
+        type_: MachineType::FCSwitch,
+        product: None,
+        addresses: vec!["127.0.0.1".to_owned()],
+        families: vec![Family::V4],
+        ssh: SshSettings {
+            port: double.ssh().port(),
+            host_keys: double.host_keys().to_vec(),
+            trust_first: false,
+            algorithms: Algorithms::Current,
+            privilege: Privilege::None,
+        },
+        https: HttpsSettings { port: 443, trust: Trust::default() },
+    };
+    let data = [("username", "admin"), ("password", "password")];
+    let data = data.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
+    let limits = usual_limits(&product);
+    let settings = Settings::new(&node, &Keys { name: "login".into(), data }, product, limits).unwrap();
+    let device = Device {
+        settings: Arc::new(settings),
+        node: node.name,
+        components: vec![component()],
+        metrics: Metrics::new(),
+        first_key: None,
+        consents: BTreeSet::new(),
+        reads_work: true,
+        line: None,
+        running: None,
+        pusher: None,
+        parts: BTreeMap::new(),
+        members: BTreeMap::new(),
+        worked: BTreeSet::new(),
+        agreed: BTreeSet::new(),
+        sent: BTreeMap::new(),
+        actions: Vec::new(),
+    };
+    (double, device)
+}
+
+fn component() -> Component {
+    Component {
+        name: "firmware".into(),
+        version: OLD.into(),
+        applies_to: AppliesTo::default(),
+        installer: InstallerKind::DeviceImage,
+        detect: None,
+        firmware: Some("Fabric OS".into()),
+        payload: None,
+        requires: Vec::new(),
+        needs: Needs::default(),
+        reboot: RebootNeed::IfRequested,
+        interruptible: true,
+        timeout: Duration::from_mins(1),
+    }
+}
+
+/// A download of this version that has begun.
+fn download(to: &str) -> Action {
+    let intent = Intent {
+        id: ActionId(7),
+        verb: Verb::Pull,
+        component: "firmware".into(),
+        of: None,
+        follows: OLD.into(),
+        to: to.into(),
+        boot: String::new(),
+        until: None,
+    };
+    let ticket = Some(Ticket("action 7".into()));
+    Action { state: State::Begun, ticket, ..intent.into_action("kit".into(), Millis(0)) }
+}
+
+async fn follows(device: &mut Device, action: &Action) -> Report {
+    device.note_actions(std::slice::from_ref(action));
+    device.follow(action.ticket.as_ref().unwrap()).await.unwrap()
+}
+
+/// A switch that shows the end of an earlier download would count as written again, before anything was written.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_version_needs_more_than_the_end_of_earlier_work() {
+    let (_double, mut device) = switch(|fos| {
+        let work = fos.work.as_mut().unwrap();
+        work.states = vec![(Regex::new("(?i)firmwaredownload").unwrap(), Standing::Done)];
+    })
+    .await;
+    let again = download(OLD);
+    let report = follows(&mut device, &again).await;
+    assert_eq!(report.progress, Progress::Running, "{report:?}");
+    assert!(report.words.contains("cannot be told"), "{report:?}");
+    device.worked.insert(again.id);
+    assert_eq!(follows(&mut device, &again).await.progress, Progress::Done, "it was seen at work");
+    device.worked.clear();
+    assert_eq!(
+        follows(&mut device, &download("v8.2.3c")).await.progress,
+        Progress::Done,
+        "the version tells"
+    );
+}
+
+/// A device that restarts in silence after our yes would count as one that has refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_answered_question_the_version_decides() {
+    let (double, mut device) = switch(|fos| fos.work = None).await;
+    let said = Said {
+        end: End::Prompt("admin".into()),
+        lines: vec!["Proceeding".into()],
+        refused: None,
+        missing: None,
+        answered: true,
+        accepted: false,
+        percent: None,
+    };
+    let new = download("v8.2.3c");
+    device.running = Some(Running { action: new.id, stage: Stage::Over(said) });
+    let report = follows(&mut device, &new).await;
+    assert_eq!(report.progress, Progress::Running, "{report:?}");
+    assert!(report.words.contains("Proceeding"), "the user sees what it said: {report:?}");
+    double.set_version("fos", "v8.2.3c").unwrap();
+    assert_eq!(follows(&mut device, &new).await.progress, Progress::Done);
+}
+
+/// A runner that takes over would send an image again that the device has, or give the update up.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_of_another_attempt_is_there_and_is_sent_again_before_it_is_installed() {
+    let oa = FILES.iter().find(|(name, _)| *name == "onboard-administrator").unwrap().1;
+    let (_double, mut device) = switch(|product| *product = lint::read(oa).unwrap()).await;
+    let upload = Action { verb: Verb::Upload, ticket: Some(Ticket("7.img".into())), ..download("") };
+    assert_eq!(follows(&mut device, &upload).await.progress, Progress::Done);
+    assert!(device.is_to_send_again(Verb::Activate, "firmware"), "nobody knows whether it has it still");
+    device.sent.insert("firmware".into(), Ticket("8.img".into()));
+    assert!(!device.is_to_send_again(Verb::Activate, "firmware"));
+}

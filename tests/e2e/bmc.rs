@@ -9,7 +9,7 @@ mod pulls;
 mod signed;
 mod staging;
 mod trust;
-mod updates;
+pub(crate) mod updates;
 
 use crate::harness::{Conditions, Run, Site, e2e, wait};
 use farrier::api::{Baseline, ManagedNode, NodeInventory};
@@ -30,8 +30,8 @@ const KINDS: [(&str, &str); 6] = [
 ];
 
 /// A double that is described by a ManagedNode.
-struct Bmc {
-    name: String,
+pub(crate) struct Bmc {
+    pub(crate) name: String,
     double: Double,
 }
 

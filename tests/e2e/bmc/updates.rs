@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 /// A component of a double: the name of its firmware entry, and the version to install.
 #[derive(Clone, Copy)]
-pub(super) struct Firmware<'a> {
-    pub(super) name: &'a str,
+pub(crate) struct Firmware<'a> {
+    pub(crate) name: &'a str,
     pub(super) entry: &'a str,
     pub(super) device: &'a str,
     pub(super) version: &'a str,
@@ -22,7 +22,7 @@ pub(super) struct Firmware<'a> {
 
 impl Firmware<'_> {
     /// Writes the image, and returns the component of a Baseline.
-    pub(super) fn component(&self, site: &Site, header: Header) -> Component {
+    pub(crate) fn component(&self, site: &Site, header: Header) -> Component {
         let header = Header {
             targets: vec![Target { device: self.device.into(), version: self.version.into() }],
             ..header
@@ -36,7 +36,7 @@ impl Firmware<'_> {
 }
 
 /// An image of 100 kB that every model takes.
-pub(super) fn image() -> Header {
+pub(crate) fn image() -> Header {
     Header {
         targets: Vec::new(),
         models: Vec::new(),
@@ -49,7 +49,7 @@ pub(super) fn image() -> Header {
 }
 
 /// What each double has of itself: variant, type, entry, new version, ending.
-pub(super) const BMCS: [(&str, &str, Firmware<'static>); 4] = [
+pub(crate) const BMCS: [(&str, &str, Firmware<'static>); 4] = [
     ("openbmc", "Redfish", firmware("openbmc-bmc", "bmc_active", "2.16.0", ".tar")),
     (
         "idrac9",
@@ -114,7 +114,7 @@ fn bmcs_of_all_kinds_take_a_push_and_need_no_port() {
 }
 
 /// A double with its baseline, and the spec of a run that updates it.
-pub(super) async fn with(
+pub(crate) async fn with(
     site: &Site,
     variant: &str,
     type_: &str,

@@ -21,7 +21,7 @@ pub use offers::{
     Fetch, FetchWay, Login, Offer, OfferedFile, Offers, Place, Scheme, WaysBack, image_name, open_pulls,
     open_subscriptions,
 };
-pub use view::{Firmware, Reboot, ReturnPath, StatusPath, Step, Survey, View};
+pub use view::{Firmware, Manager, Reboot, ReturnPath, StatusPath, Step, Survey, View};
 pub use waiting::{Waiting, ahead_at_arrival, now};
 
 use crate::failure::Failure;

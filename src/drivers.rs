@@ -17,7 +17,7 @@ pub mod shell;
 mod text;
 
 pub use keys::Keys;
-pub use node::{HttpsSettings, Node, Privilege, SshSettings};
+pub use node::{HttpsSettings, Manager, Node, Privilege, SshSettings};
 
 use crate::attempt::{Desk, End, Job};
 use crate::failure::Failure;
@@ -43,11 +43,19 @@ pub trait Class: Send + Sync {
     /// What such machines can do.
     fn abilities(&self) -> &'static Abilities;
 
-    /// Creates the driver of one machine. `keys` are the values of the machine's Secret.
+    /// Returns the types of managers that a machine of this type and product is reached through, if its
+    /// `spec.managedBy` names one of such a type. Most machines are reached at their own address, whoever manages them.
+    fn managers(&self, _type: MachineType, _product: Option<&str>) -> &[MachineType] {
+        &[]
+    }
+
+    /// Creates the driver of one machine. `keys` are the values of the machine's Secret, and `manager` is what it is
+    /// reached through, if [`Self::managers`] has its type.
     ///
     /// # Errors
     /// `SecretIncomplete`, and the reason why a value of the Secret cannot be used.
-    fn driver(&self, node: &Node, keys: &Keys) -> Result<Arc<dyn Driver>, Failure>;
+    fn driver(&self, node: &Node, keys: &Keys, manager: Option<&Manager>)
+    -> Result<Arc<dyn Driver>, Failure>;
 }
 
 /// Makes attempts at one machine.
@@ -163,7 +171,7 @@ mod tests {
             }
         }
 
-        fn driver(&self, _: &Node, _: &Keys) -> Result<Arc<dyn Driver>, Failure> {
+        fn driver(&self, _: &Node, _: &Keys, _: Option<&Manager>) -> Result<Arc<dyn Driver>, Failure> {
             unreachable!("no attempt is made")
         }
     }

@@ -5,22 +5,48 @@ mod access;
 
 use crate::api::ManagedNode;
 use crate::convert;
-use crate::drivers::{Abilities, Class, Driver, Keys, Register};
+use crate::drivers::{Abilities, Class, Driver, Keys, Manager, Node, Register};
 use crate::failure::{Failure, chain};
 use farrier_update::Reason;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
+use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 
-/// The driver of a machine, and the values of the Secret that it was created with.
+/// The driver of a machine, and the values of the Secrets that it was created with.
 #[derive(Clone)]
 pub struct MachineDriver {
     /// The driver.
     pub driver: Arc<dyn Driver>,
     /// What the machine's class can do.
     pub abilities: &'static Abilities,
-    /// The values of the Secret.
-    pub keys: Keys,
+    /// The values of the Secrets.
+    pub logins: Logins,
+}
+
+/// What somebody signs in to a machine with: the values of its Secret, and of that of the manager that it is reached
+/// through.
+#[derive(Clone)]
+pub struct Logins {
+    own: Keys,
+    manager: Option<Keys>,
+}
+
+impl Logins {
+    /// Reports whether a sign-in with these values differs from one with `other`.
+    pub fn differ_from(&self, other: &Self) -> bool {
+        let is_other = match (&self.manager, &other.manager) {
+            (Some(manager), Some(other)) => manager.differ_from(other),
+            (None, None) => false,
+            (Some(_), None) | (None, Some(_)) => true,
+        };
+        is_other || self.own.differ_from(&other.own)
+    }
+
+    /// Returns the values that must not get into logs.
+    pub fn secrets(&self) -> impl Iterator<Item = &[u8]> {
+        [Some(&self.own), self.manager.as_ref()].into_iter().flatten().flat_map(Keys::secrets)
+    }
 }
 
 /// Time between two requests while the API server is unavailable.
@@ -54,20 +80,22 @@ impl Inputs<'_> {
         Ok(Keys { name: name.to_owned(), data: data.collect() })
     }
 
-    /// Returns the values of a machine's Secret.
+    /// Returns what somebody signs in to a machine with now.
     ///
     /// # Errors
-    /// `SecretNotFound`, `InternalError`.
-    pub async fn keys(&self, node: &ManagedNode, namespace: &str) -> Result<Keys, Failure> {
-        let asked_by = format!("ManagedNode {}", node.name_any());
-        self.secret(&node.spec.credentials_ref.name, namespace, &asked_by).await
+    /// As [`Self::driver`].
+    pub async fn logins(&self, node: &ManagedNode, namespace: &str) -> Result<Logins, Failure> {
+        let class = self.class(node)?;
+        let manager = self.manager(class, node, namespace).await?;
+        let own = self.keys(node, namespace).await?;
+        Ok(Logins { own, manager: manager.map(|manager| manager.keys) })
     }
 
     /// Creates the driver of a machine.
     ///
     /// # Errors
-    /// `NotYetSupported`, `SecretNotFound`, `SecretIncomplete`, `CertificateUntrusted`, `InternalError`, and those
-    /// of [`Class::driver`].
+    /// `NotYetSupported`, `SecretNotFound`, `SecretIncomplete`, `CertificateUntrusted`, `ManagerNotFound`,
+    /// `InternalError`, and those of [`Class::driver`].
     pub async fn driver(&self, node: &ManagedNode, namespace: &str) -> Result<MachineDriver, Failure> {
         let class = self.class(node)?;
         let keys = self.keys(node, namespace).await?;
@@ -78,12 +106,47 @@ impl Inputs<'_> {
             }
             None => Vec::new(),
         };
-        let described = convert::node(node, certificates).map_err(|error| {
-            let message = format!("spec.tls.fingerprints of ManagedNode {}: {error}", node.name_any());
-            Failure::new(Reason::CertificateUntrusted, message)
+        let described = described(node, certificates)?;
+        let manager = self.manager(class, node, namespace).await?;
+        let driver = class.driver(&described, &keys, manager.as_ref())?;
+        let logins = Logins { own: keys, manager: manager.map(|manager| manager.keys) };
+        Ok(MachineDriver { driver, abilities: class.abilities(), logins })
+    }
+
+    /// Returns the manager that a machine is reached through; `None` if it is dialled itself.
+    async fn manager(
+        &self,
+        class: &dyn Class,
+        node: &ManagedNode,
+        namespace: &str,
+    ) -> Result<Option<Manager>, Failure> {
+        let Some(named) = &node.spec.managed_by else { return Ok(None) };
+        let types = class.managers(node.spec.type_, node.spec.product.as_deref());
+        if types.is_empty() {
+            return Ok(None);
+        }
+        let name = &named.name;
+        let api: Api<ManagedNode> = Api::namespaced(self.client.clone(), namespace);
+        let found = ask(&format!("ManagedNode {name}"), || api.get_opt(name)).await?.ok_or_else(|| {
+            Failure::new(
+                Reason::ManagerNotFound,
+                format!(
+                    "there is no ManagedNode {name} in namespace {namespace}, through which {} is reached (spec.managedBy); create it, or correct the reference",
+                    node.name_any()
+                ),
+            )
         })?;
-        let driver = class.driver(&described, &keys)?;
-        Ok(MachineDriver { driver, abilities: class.abilities(), keys })
+        if !types.contains(&found.spec.type_) {
+            return Ok(None);
+        }
+        let keys = self.keys(&found, namespace).await?;
+        Ok(Some(Manager { node: described(&found, Vec::new())?, keys }))
+    }
+
+    /// Returns the values of a machine's Secret.
+    async fn keys(&self, node: &ManagedNode, namespace: &str) -> Result<Keys, Failure> {
+        let asked_by = format!("ManagedNode {}", node.name_any());
+        self.secret(&node.spec.credentials_ref.name, namespace, &asked_by).await
     }
 
     /// Returns the class of a machine.
@@ -102,6 +165,14 @@ impl Inputs<'_> {
             )
         })
     }
+}
+
+/// Returns a machine as its driver knows it.
+fn described(node: &ManagedNode, certificates: Vec<CertificateDer<'static>>) -> Result<Node, Failure> {
+    convert::node(node, certificates).map_err(|error| {
+        let message = format!("spec.tls.fingerprints of ManagedNode {}: {error}", node.name_any());
+        Failure::new(Reason::CertificateUntrusted, message)
+    })
 }
 
 /// Repeats a request until the API server answers. While the API server is unavailable or busy, no failure

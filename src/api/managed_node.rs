@@ -139,7 +139,9 @@ pub struct ManagedNodeSpec {
     /// The device that this machine is managed by or reached through, another ManagedNode of the namespace: of a
     /// Virtual Connect module its Onboard Administrator, of an iLO its Onboard Administrator, of a server its
     /// management processor. In a run that updates both, this machine is begun after that device has succeeded;
-    /// see order of UpdateRun.
+    /// see order of UpdateRun. A Virtual Connect module is reached through its Onboard Administrator: by a session with
+    /// that, with the address, the host key and the Secret of the Onboard Administrator's ManagedNode, and on the console
+    /// of the bay with the Secret of this one. Its addresses tell the bay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managed_by: Option<LocalRef>,
 

@@ -9,6 +9,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// The manager that a machine is reached through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manager {
+    /// Its name.
+    pub name: String,
+    /// Its host key to record, if that was trusted on first use.
+    pub first_key: Option<String>,
+}
+
 /// The state of an attempt as other modules see it. A watcher may miss intermediate states, but never the
 /// last one.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts that become independent conditions")]
@@ -24,6 +33,8 @@ pub struct View {
     pub host_key_accepted: bool,
     /// The host key to record, if it was trusted on first use.
     pub first_key: Option<String>,
+    /// The manager that the machine is reached through, whose host key was accepted instead of the machine's own.
+    pub manager: Option<Manager>,
     /// The old algorithms that the SSH connection uses, each with its kind; `None` where they are not allowed.
     pub old_algorithms: Option<Vec<String>>,
     /// Questions about a licence agreement that were answered with yes, because the user of the run has accepted it.

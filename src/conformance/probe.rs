@@ -176,14 +176,17 @@ fn not_inventoried() -> Verdict {
 fn contact(made: &Made) -> [Verdict; 4] {
     let Made { end, view, .. } = made;
     let address = view.address.clone().unwrap_or_default();
-    let first = match (&view.first_key, &view.first_certificate) {
-        (Some(key), _) => Some(("host key", "spec.ssh.hostKeys", key)),
-        (None, Some(fingerprint)) => Some(("certificate", "spec.tls.fingerprints", fingerprint)),
-        (None, None) => None,
+    let managers =
+        view.manager.as_ref().and_then(|manager| Some((&manager.name, manager.first_key.as_ref()?)));
+    let first = match (&view.first_key, managers, &view.first_certificate) {
+        (Some(key), ..) => Some(("its host key".to_owned(), "spec.ssh.hostKeys", key)),
+        (None, Some((name, key)), _) => Some((format!("the host key of {name}"), "spec.ssh.hostKeys", key)),
+        (None, None, Some(print)) => Some(("its certificate".to_owned(), "spec.tls.fingerprints", print)),
+        (None, None, None) => None,
     };
     let trusted = match first {
         Some((what, field, text)) => format!(
-            "its {what} is trusted on first use and not recorded here; compare it with the machine's own, and pin it: {field}: [{text:?}]"
+            "{what} is trusted on first use and not recorded here; compare it with the machine's own, and pin it: {field}: [{text:?}]"
         ),
         None => String::new(),
     };

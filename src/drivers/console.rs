@@ -32,7 +32,7 @@ pub use products::Catalogue;
 pub use template::{Slot, Values};
 
 use super::device::DeviceDriver;
-use super::{Abilities, Class, CleansUp, Driver, Keys, Node};
+use super::{Abilities, Class, CleansUp, Driver, Keys, Manager, Node};
 use crate::failure::Failure;
 use device::{Device, Settings};
 use farrier_network::MachineType;
@@ -68,10 +68,21 @@ impl Class for Console {
         }
     }
 
-    fn driver(&self, node: &Node, keys: &Keys) -> Result<Arc<dyn Driver>, Failure> {
+    fn managers(&self, type_: MachineType, product: Option<&str>) -> &[MachineType] {
+        // An unknown product is refused when the driver is created.
+        let product = self.products.choose(type_, product).ok();
+        product.and_then(|product| product.through.as_ref()).map_or(&[], |through| &through.types)
+    }
+
+    fn driver(
+        &self,
+        node: &Node,
+        keys: &Keys,
+        manager: Option<&Manager>,
+    ) -> Result<Arc<dyn Driver>, Failure> {
         let product = self.product(node)?.clone();
         let limits = device::usual_limits(&product);
-        Self::driver_with(node, keys, product, limits)
+        Self::driver_with(node, keys, manager, product, limits)
     }
 }
 
@@ -99,10 +110,11 @@ impl Console {
     pub fn driver_with(
         node: &Node,
         keys: &Keys,
+        manager: Option<&Manager>,
         product: Product,
         limits: Limits,
     ) -> Result<Arc<dyn Driver>, Failure> {
-        let settings = Settings::new(node, keys, product, limits)?;
+        let settings = Settings::new(node, keys, manager, product, limits)?;
         Ok(Arc::new(DeviceDriver::<Device>::new(Arc::new(settings))))
     }
 }

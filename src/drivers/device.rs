@@ -218,6 +218,13 @@ pub enum Contact {
         /// The key to record, if it was trusted on first use.
         first: Option<String>,
     },
+    /// The host key of the manager is accepted that the device is reached through.
+    ManagerKeyAccepted {
+        /// Name of the manager.
+        manager: String,
+        /// The key to record, if it was trusted on first use.
+        first: Option<String>,
+    },
     /// Algorithms are agreed on; reported where old ones are allowed.
     Negotiated {
         /// The old ones among them, each with its kind.

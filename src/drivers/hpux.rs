@@ -19,7 +19,7 @@ mod software;
 mod work;
 
 use super::device::DeviceDriver;
-use super::{Abilities, Class, CleansUp, Driver, Keys, Node};
+use super::{Abilities, Class, CleansUp, Driver, Keys, Manager, Node};
 use crate::failure::Failure;
 use device::Device;
 use farrier_network::MachineType;
@@ -44,7 +44,7 @@ impl Class for HpUx {
         }
     }
 
-    fn driver(&self, node: &Node, keys: &Keys) -> Result<Arc<dyn Driver>, Failure> {
+    fn driver(&self, node: &Node, keys: &Keys, _: Option<&Manager>) -> Result<Arc<dyn Driver>, Failure> {
         Self::driver_with(node, keys, device::usual_limits())
     }
 }

@@ -17,7 +17,7 @@ pub use super::shell::Settings;
 
 use super::engine::EngineDriver;
 use super::shell::Session;
-use super::{Abilities, Class, CleansUp, Driver, Keys, Node};
+use super::{Abilities, Class, CleansUp, Driver, Keys, Manager, Node};
 use crate::failure::Failure;
 use farrier_network::MachineType;
 use farrier_update::InstallerKind;
@@ -48,7 +48,7 @@ impl Class for Linux {
         }
     }
 
-    fn driver(&self, node: &Node, keys: &Keys) -> Result<Arc<dyn Driver>, Failure> {
+    fn driver(&self, node: &Node, keys: &Keys, _: Option<&Manager>) -> Result<Arc<dyn Driver>, Failure> {
         Ok(Arc::new(EngineDriver::<Machine>::new(Arc::new(Settings::new(node, keys)?))))
     }
 }

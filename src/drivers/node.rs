@@ -1,5 +1,6 @@
 //! A machine as the user describes it.
 
+use super::Keys;
 use crate::ssh::{Algorithms, Family};
 use crate::tls::Trust;
 use farrier_network::MachineType;
@@ -21,6 +22,15 @@ pub struct Node {
     pub ssh: SshSettings,
     /// How to connect over HTTPS.
     pub https: HttpsSettings,
+}
+
+/// What a machine is reached through: its manager, and the values of the manager's own Secret.
+#[derive(Clone)]
+pub struct Manager {
+    /// The manager.
+    pub node: Node,
+    /// The values of its Secret.
+    pub keys: Keys,
 }
 
 /// How to connect to a machine over HTTPS.

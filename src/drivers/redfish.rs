@@ -70,7 +70,12 @@ impl Class for Redfish {
         }
     }
 
-    fn driver(&self, node: &Node, keys: &Keys) -> Result<Arc<dyn Driver>, Failure> {
+    fn driver(
+        &self,
+        node: &Node,
+        keys: &Keys,
+        _: Option<&super::Manager>,
+    ) -> Result<Arc<dyn Driver>, Failure> {
         Self::driver_with(node, keys, device::usual_limits())
     }
 }

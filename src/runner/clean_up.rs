@@ -55,7 +55,7 @@ impl Context {
             reboot: RebootOrder::default(),
             rebooting: None,
             installed_earlier: Vec::new(),
-            log: self.log_options(&driver.keys, &BTreeMap::new()),
+            log: self.log_options(&driver.logins, &BTreeMap::new()),
             callback: None,
             listen: None,
         };
@@ -97,5 +97,5 @@ impl Context {
 
 /// Whether a clean-up fails because of a missing object that a user may create again.
 pub(super) fn is_missing(failure: &Failure) -> bool {
-    matches!(failure.reason, Reason::NodeNotFound | Reason::SecretNotFound)
+    matches!(failure.reason, Reason::NodeNotFound | Reason::ManagerNotFound | Reason::SecretNotFound)
 }

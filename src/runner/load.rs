@@ -6,10 +6,10 @@ use crate::api::update_run::{Operation, RebootWhen, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
 use crate::attempt::{Awaited, DeviceOrder, EarlierWork, Goal, Job, ListenOptions, LogOptions};
 use crate::convert;
-use crate::drivers::{Abilities, Class, Keys};
+use crate::drivers::{Abilities, Class};
 use crate::exposure;
 use crate::failure::Failure;
-use crate::inputs::{Inputs, MachineDriver, ask};
+use crate::inputs::{Inputs, Logins, MachineDriver, ask};
 use crate::log_store::Secrets;
 use crate::payload::Access;
 use farrier_update::Reason;
@@ -66,7 +66,7 @@ impl Context {
             touched,
             resumed: false,
             components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
-            log: self.log_options(&driver.keys, &access),
+            log: self.log_options(&driver.logins, &access),
             access,
             device: DeviceOrder {
                 scope: scope(run.spec.operation),
@@ -121,24 +121,24 @@ impl Context {
         node.and_then(|node| node.meta().generation)
     }
 
-    /// Returns the current values of the machine's Secret.
+    /// Returns what somebody signs in to the machine with now.
     ///
     /// # Errors
-    /// `NodeNotFound`, `SecretNotFound`, `InternalError`.
-    pub(super) async fn keys_now(&self, update: &NodeUpdate) -> Result<Keys, Failure> {
+    /// `NodeNotFound`, `ManagerNotFound`, `SecretNotFound`, `InternalError`.
+    pub(super) async fn logins_now(&self, update: &NodeUpdate) -> Result<Logins, Failure> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.node(update, &namespace).await?;
-        self.inputs().keys(&node, &namespace).await
+        self.inputs().logins(&node, &namespace).await
     }
 
     /// Returns how the log of a machine's engine is kept: without the credentials of this attempt.
     pub(super) fn log_options(
         &self,
-        keys: &Keys,
+        logins: &Logins,
         access: &BTreeMap<String, Result<Access, Failure>>,
     ) -> LogOptions {
         let access = access.values().flatten().flat_map(Access::secrets);
-        let secrets = Secrets::new(keys.secrets().chain(access));
+        let secrets = Secrets::new(logins.secrets().chain(access));
         LogOptions { secrets: Arc::new(secrets), retention: Some(self.log_retention) }
     }
 

@@ -123,10 +123,10 @@ impl Context {
         publish::status(&self.client, &inventory, RUNNER, &status).await.map(|_| ())
     }
 
-    /// Records a host key that was trusted on first use immediately: the next connection depends on it.
-    pub(super) async fn record_host_key(&self, update: &NodeUpdate, key: &str) {
+    /// Records a host key of a machine, or of the manager that it is reached through, that was trusted on first use
+    /// immediately: the next connection depends on it.
+    pub(super) async fn record_host_key(&self, update: &NodeUpdate, name: &str, key: &str) {
         let namespace = update.namespace().unwrap_or_default();
-        let name = &update.spec.node_ref.name;
         if let Err(error) = publish::first_use(&self.client, &namespace, name, "hostKey", key).await {
             tracing::warn!(error = %chain(&error), "the host key could not be recorded");
         }

@@ -86,6 +86,18 @@ pub async fn dial(target: &Target, server: &str) -> Result<Dialled, Failure> {
     }
 }
 
+/// Returns the addresses of a machine that may be used, with those that its names resolve to.
+///
+/// # Errors
+/// `NameNotResolved`, `NoUsableAddress`.
+pub async fn addresses(target: &Target) -> Result<Vec<IpAddr>, Failure> {
+    let (candidates, unresolved) = candidates(target).await;
+    if candidates.is_empty() {
+        return Err(no_candidates(target, &unresolved));
+    }
+    Ok(candidates.into_iter().map(|candidate| candidate.socket.ip()).collect())
+}
+
 /// An address that did not respond, and why.
 struct Refusal {
     address: String,

@@ -3,8 +3,10 @@
 mod answers;
 mod attempt;
 mod cases;
+mod through;
 
 pub(crate) use cases::{FOS, OA, OTHERS};
+pub(crate) use through::VC;
 
 use super::bench::{self, HOLD};
 use super::order;
@@ -13,22 +15,33 @@ use cases::Case;
 use farrier::attempt::{DeviceOrder, Goal, Job, Offers, Tools};
 use farrier::conformance::{Bench, Fault, Footprint, Journal, Subject};
 use farrier::drivers::console::{Catalogue, Console, Product, lint, products};
-use farrier::drivers::{Driver, HttpsSettings, Node, SshSettings};
+use farrier::drivers::{Driver, HttpsSettings, Keys, Manager, Node, SshSettings};
 use farrier::payload::Tree;
 use farrier::tls::{Fingerprint, Trust};
 use farrier_console_double::fault::{self, Armed};
 use farrier_console_double::image::{Header, digest};
 use farrier_console_double::{Config, Double, Product as Doubled, Settings};
+use farrier_network::MachineType;
 use farrier_update::device::Limits;
 use farrier_update::{Component, InstallerKind};
 use futures::future::LocalBoxFuture;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Where a double's manager is: beside it, as it has an address of its own.
+const ENCLOSURE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+/// The account of managers, and its password.
+const MANAGERS: (&str, &str) = ("Administrator", "enclosure-word");
+
+/// The password of what is in a bay.
+const MODULES: &str = "module-word";
 
 /// How long a double may have something to do.
 const REST: Duration = Duration::from_secs(10);
@@ -137,10 +150,22 @@ impl Consoles {
             tree: self.case.folder,
             ..Settings::default()
         };
-        let double = Arc::new(Double::start(config).await.unwrap());
-        let host_keys = RefCell::new(double.host_keys().to_vec());
+        if let Some(bay) = self.case.bay {
+            MODULES.clone_into(&mut config.password);
+            config = Config {
+                address: ENCLOSURE,
+                user: MANAGERS.0.to_owned(),
+                password: MANAGERS.1.to_owned(),
+                interconnects: vec![(bay, config)],
+                ..Config::new(Doubled::named("oa").unwrap())
+            };
+        }
+        let started = Arc::new(Double::start(config).await.unwrap());
+        let host_keys = RefCell::new(started.host_keys().to_vec());
+        let own = if self.case.bay.is_some() { MODULES } else { "password" };
+        let passwords = Cell::new((own, MANAGERS.1));
         let has_bad_image = Cell::new(false);
-        One { of: self, double, services, host_keys, has_bad_image }
+        One { of: self, started, services, host_keys, passwords, has_bad_image }
     }
 }
 
@@ -184,36 +209,70 @@ impl Bench for Consoles {
     }
 }
 
+/// The double that is updated: the one that was started, or the one in its bay.
+fn device(started: &Double, bay: Option<u8>) -> &Double {
+    bay.map_or(started, |bay| started.interconnect(bay).unwrap())
+}
+
+fn keys(name: &str, user: &str, password: &str) -> Keys {
+    Keys { name: name.into(), ..order::keys(&[("username", user), ("password", password)]) }
+}
+
 /// One double.
 struct One<'b> {
     of: &'b Consoles,
-    double: Arc<Double>,
+    /// What was started: the device, or the manager that it is reached through.
+    started: Arc<Double>,
     services: Arc<Services>,
+    /// Of what was started.
     host_keys: RefCell<Vec<String>>,
+    /// That of the device, and that of its manager.
+    passwords: Cell<(&'static str, &'static str)>,
     has_bad_image: Cell<bool>,
 }
 
 impl One<'_> {
+    fn double(&self) -> &Double {
+        device(&self.started, self.of.case.bay)
+    }
+
+    /// How to connect over SSH to what was started.
+    fn ssh(&self, usual: &SshSettings) -> SshSettings {
+        SshSettings {
+            port: self.started.ssh().port(),
+            host_keys: self.host_keys.borrow().clone(),
+            ..usual.clone()
+        }
+    }
+
+    /// The manager that the double is reached through.
+    fn manager(&self) -> Option<Manager> {
+        self.of.case.bay?;
+        let usual = order::node("oa-1", MachineType::OnboardAdministrator, ENCLOSURE);
+        let node = Node { ssh: self.ssh(&usual.ssh), ..usual };
+        Some(Manager { node, keys: keys("oa-login", MANAGERS.0, self.passwords.get().1) })
+    }
+
     /// The web server, if the product has one.
     fn https(&self) -> HttpsSettings {
         let mut trust = Trust::default();
-        let digest = self.double.certificate();
+        let digest = self.double().certificate();
         let pin = digest.map(|digest| format!("sha256:{digest}").parse::<Fingerprint>().unwrap());
         trust.fingerprints.extend(pin);
-        HttpsSettings { port: self.double.https().map_or(443, |address| address.port()), trust }
+        HttpsSettings { port: self.double().https().map_or(443, |address| address.port()), trust }
     }
 
     fn arm(&self, fault: fault::Fault, times: u32) -> LocalBoxFuture<'_, ()> {
-        Box::pin(async move { self.double.arm(Armed::times(fault, times)).unwrap() })
+        Box::pin(async move { self.double().arm(Armed::times(fault, times)).unwrap() })
     }
 
     fn count(&self, kind: &str, is_it: impl Fn(&Value) -> bool) -> usize {
-        self.double.journal().iter().filter(|entry| entry.kind == kind && is_it(&entry.detail)).count()
+        self.double().journal().iter().filter(|entry| entry.kind == kind && is_it(&entry.detail)).count()
     }
 
     /// Reports whether the double installs something.
     fn is_at_work(&self) -> bool {
-        let state = self.double.state();
+        let state = self.double().state();
         let phase = state.pointer("/update/phase").and_then(Value::as_str).unwrap_or("done");
         !matches!(phase, "done" | "failed") || state.get("up") != Some(&Value::Bool(true))
     }
@@ -228,12 +287,10 @@ impl Subject for One<'_> {
     fn driver(&self) -> Arc<dyn Driver> {
         let case = &self.of.case;
         let usual = order::node(case.double, case.type_, case.host);
-        let (port, host_keys) = (self.double.ssh().port(), self.host_keys.borrow().clone());
-        let ssh = SshSettings { port, host_keys, ..usual.ssh };
-        let node = Node { ssh, https: self.https(), ..usual };
-        let keys = order::keys(&[("username", "admin"), ("password", "password")]);
+        let node = Node { ssh: self.ssh(&usual.ssh), https: self.https(), ..usual };
+        let keys = keys("login", "admin", self.passwords.get().0);
         let product = self.of.product(self.services.port(case.scheme));
-        Console::driver_with(&node, &keys, product, limits(case)).unwrap()
+        Console::driver_with(&node, &keys, self.manager().as_ref(), product, limits(case)).unwrap()
     }
 
     fn tools(&self) -> Tools {
@@ -258,7 +315,7 @@ impl Subject for One<'_> {
         Box::pin(async {
             self.rests().await;
             Footprint {
-                version: self.double.version(self.of.case.part).unwrap_or_default(),
+                version: self.double().version(self.of.case.part).unwrap_or_default(),
                 installed: self.count("flash", |flash| {
                     flash["part"] == self.of.case.part && flash["version"] == self.of.case.version
                 }),
@@ -273,7 +330,7 @@ impl Subject for One<'_> {
         match fault {
             // Faults of the double end when they have happened.
             Fault::SuccessThatIsNone | Fault::AnswerLost | Fault::Unavailable | Fault::Busy => {
-                self.double.armed().is_empty()
+                self.double().armed().is_empty()
             }
             Fault::ResetsItself => self.count("reboot", |reboot| reboot["why"] == "control") > 0,
             Fault::ImageRefused => {
@@ -290,12 +347,18 @@ impl Subject for One<'_> {
         Ok(match fault {
             Fault::WorkVanishes => return Err("it remembers its last work".into()),
             Fault::FailureThatIsNone => return Err("its status is what it does".into()),
-            Fault::WayBackShut if self.double.https().is_some() => return Err("it is sent its image".into()),
+            // The fault is used up by an update, and its health is asked for before.
+            Fault::Busy if self.of.case.double == "vc" => return Err("it is seen to be unwell before".into()),
+            Fault::WayBackShut if self.double().https().is_some() => {
+                return Err("it is sent its image".into());
+            }
             // What is sent into a line that breaks may have begun, as where an answer is lost.
             Fault::SessionLost => return Err("a session is a connection".into()),
             Fault::ResetsItself => {
-                let double = self.double.clone();
-                Box::pin(async move { drop(tokio::spawn(async move { double.reboot().await })) })
+                let (started, bay) = (self.started.clone(), self.of.case.bay);
+                Box::pin(async move {
+                    drop(tokio::spawn(async move { device(&started, bay).reboot().await }));
+                })
             }
             Fault::SuccessThatIsNone => self.arm(fault::Fault::WrongVersion { version: String::new() }, some),
             Fault::AnswerLost => self.arm(fault::Fault::DropLine { percent: 0 }, some),

@@ -105,6 +105,17 @@ async fn console_updates_each_other_product() {
     }
 }
 
+/// A module is worked on a line that outlives its sessions, where cuts and cancels show in another way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn console_works_a_module_through_its_manager() {
+    let bench = Consoles::new(console::VC);
+    let checks = ["cancelled before", "answer lost", "image refused", "another identity", "unavailable"];
+    let reports = checks.map(|check| conformance::run_only(&bench, check));
+    for report in futures::future::join_all(reports).await {
+        assert!(report.is_passed(), "{report}");
+    }
+}
+
 /// With `--long`.
 mod long {
     use super::*;

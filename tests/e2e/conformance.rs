@@ -146,7 +146,7 @@ impl Subject for Linuxed<'_> {
         };
         let data = [("username", "root"), ("password", "root-secret")];
         let data = data.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
-        Linux.driver(&node, &Keys { name: "login".into(), data }).expect("a driver")
+        Linux.driver(&node, &Keys { name: "login".into(), data }, None).expect("a driver")
     }
 
     fn tools(&self) -> Tools {

@@ -13,7 +13,7 @@ use farrier::attempt::logbook::Intended;
 use farrier::attempt::{Firmware, Job, Login, Scheme, Survey, Tools};
 use farrier::cmd::operator;
 use farrier::drivers::device::{Contact, Device, DeviceDriver, Image, Reading, Report, Trouble, Way};
-use farrier::drivers::{Abilities, Class, CleansUp, Driver, Keys, Node, Register, linux};
+use farrier::drivers::{Abilities, Class, CleansUp, Driver, Keys, Manager, Node, Register, linux};
 use farrier::failure::Failure;
 use farrier_network::MachineType;
 use farrier_protocol::Facts;
@@ -78,7 +78,7 @@ impl Class for Lamps {
         }
     }
 
-    fn driver(&self, node: &Node, keys: &Keys) -> Result<Arc<dyn Driver>, Failure> {
+    fn driver(&self, node: &Node, keys: &Keys, _: Option<&Manager>) -> Result<Arc<dyn Driver>, Failure> {
         assert_eq!(keys.line("password")?.as_deref(), Some("bright"));
         Ok(Arc::new(DeviceDriver::<Lamp>::new(node.name.clone())))
     }

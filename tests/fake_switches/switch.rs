@@ -113,7 +113,7 @@ impl Switches {
         let register = Operator::try_parse_from(arguments).unwrap().console.register().unwrap();
         let class = register.class(TYPE, Some(model.product())).unwrap();
         let keys = order::keys(&[secret, &[("username", "admin")]].concat());
-        let driver = class.driver(&self.node(model), &keys).unwrap();
+        let driver = class.driver(&self.node(model), &keys, None).unwrap();
         let job = order::job(model.node(), TYPE, class, vec![], Goal::Inventory);
         let dir = tempfile::tempdir().unwrap();
         let tools = order::tools(dir.path());

@@ -4,6 +4,7 @@ use crate::api::managed_node::AddressFamily;
 use crate::api::update_run::{CallbackStatus, ListenPort, Operation};
 use crate::api::{ManagedNode, UpdateRun};
 use crate::convert::{self, forwarded_port};
+use crate::drivers::Register;
 use crate::exposure::{given_port, named_port};
 use anyhow::Context as _;
 use farrier_network::cidr;
@@ -224,7 +225,25 @@ impl Input {
                 subjects.push(subject(node, None, channel)?);
             }
         }
+        notes.extend(self.nodes.iter().filter(|node| !node.spec.hold).filter_map(|node| self.way_to(node)));
         Ok((subjects, notes))
+    }
+
+    /// Says through what a machine is reached, whose address is dialled instead of the machine's own.
+    fn way_to(&self, node: &ManagedNode) -> Option<String> {
+        let name = &node.spec.managed_by.as_ref()?.name;
+        let class = Register::default().class(node.spec.type_, node.spec.product.as_deref())?;
+        let types = class.managers(node.spec.type_, node.spec.product.as_deref());
+        let mut known = self.nodes.iter().filter(|other| other.namespace() == node.namespace());
+        let manager = known.find(|other| other.name_any() == *name)?;
+        types.contains(&manager.spec.type_).then(|| {
+            format!(
+                "{} is reached through {name}: SSH goes to port {} of {name}, and not to {}",
+                node.name_any(),
+                manager.spec.ssh.port,
+                node.name_any()
+            )
+        })
     }
 }
 

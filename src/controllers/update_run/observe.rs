@@ -10,6 +10,7 @@ use crate::api::node_update;
 use crate::api::update_run::{Operation as ApiOperation, UpdateRunSpec};
 use crate::api::{ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
 use crate::convert::{self, millis};
+use crate::drivers::Class;
 use crate::exposure::{self, ActiveMachine};
 use crate::runner;
 use farrier_network::Phase;
@@ -68,9 +69,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
             let listen = exposure::listen_ports(node, run, &session);
             machines.push(ActiveMachine { node: node.clone(), phase, way_back, listen });
         }
-        let class =
-            node.as_ref().and_then(|n| context.register.class(n.spec.type_, n.spec.product.as_deref()));
-        if class.is_some_and(|class| class.abilities().takes_engine) {
+        if node.as_ref().and_then(|n| class_of(context, n)).is_some_and(|c| c.abilities().takes_engine) {
             with_engine.get_or_insert_with(|| name.clone());
         }
         targets.insert(
@@ -87,6 +86,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
             },
         );
     }
+    machines.extend(managers(context, &machines));
     let (facts_of_baseline, baseline) = baseline_facts(context, run, &namespace);
     let observed = Observed {
         now,
@@ -98,6 +98,29 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
         targets,
     };
     View { observed, plan_digests, baseline, machines }
+}
+
+fn class_of(context: &Context, node: &ManagedNode) -> Option<&'static dyn Class> {
+    context.register.class(node.spec.type_, node.spec.product.as_deref())
+}
+
+/// Returns the managers that machines are reached through, which need network paths in their place. One that the run
+/// works on itself has the paths that it needs.
+fn managers(context: &Context, machines: &[ActiveMachine]) -> Vec<ActiveMachine> {
+    let is_known = |name: &str| machines.iter().any(|machine| machine.node.name_any() == name);
+    let found =
+        machines.iter().filter_map(|machine| Some((manager_of(context, &machine.node)?, machine.phase)));
+    let by_name: BTreeMap<String, (Arc<ManagedNode>, Phase)> =
+        found.map(|(manager, phase)| (manager.name_any(), (manager, phase))).collect();
+    let new = by_name.into_iter().filter(|(name, _)| !is_known(name));
+    new.map(|(_, (node, phase))| ActiveMachine { node, phase, way_back: None, listen: None }).collect()
+}
+
+/// Returns the manager that a machine is reached through.
+fn manager_of(context: &Context, node: &ManagedNode) -> Option<Arc<ManagedNode>> {
+    let types = class_of(context, node)?.managers(node.spec.type_, node.spec.product.as_deref());
+    let named = ObjectRef::new(&node.spec.managed_by.as_ref()?.name).within(&node.namespace()?);
+    context.caches.nodes.get(&named).filter(|manager| types.contains(&manager.spec.type_))
 }
 
 /// Returns how long the run waits for missing objects.

@@ -6,6 +6,7 @@ mod push;
 mod reading;
 mod settings;
 mod talk;
+mod through;
 mod trouble;
 mod work;
 
@@ -63,6 +64,10 @@ pub(super) struct Device {
 struct Line {
     connection: Connection,
     session: Session,
+    /// Where the device is: what was dialled, or where its manager says that it is.
+    address: String,
+    /// The bay of the device, if it is reached through its manager.
+    bay: Option<String>,
 }
 
 /// A command of an action, as this attempt has sent it.

@@ -123,6 +123,10 @@ impl<'p> Dialogue<'p> {
             self.screen.put(bytes);
             self.screen.forget();
         }
+        // The session is over, and what is sent next would be taken for the name of an account.
+        if self.product.asks_who(&self.screen.last_line()) {
+            self.state = State::Over;
+        }
     }
 
     /// Lets time pass. To be called at [`Self::wake_at`], and may be called at any time.
@@ -219,6 +223,8 @@ impl<'p> Dialogue<'p> {
 
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod lines;
 #[cfg(test)]
 mod shell;
 #[cfg(test)]

@@ -6,7 +6,7 @@ pub use push::{Push, Sends, Step as PushStep};
 
 use super::file::{Enter, Need, Stage, Take, Verb, When};
 use super::meaning::Meaning;
-use super::template::Template;
+use super::template::{Slot, Template};
 use farrier_network::{MachineType, Scheme};
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -263,7 +263,27 @@ pub struct Restart {
     pub settles: Duration,
 }
 
+impl Question {
+    /// Reports whether the answer is or has this value.
+    pub fn gives(&self, slot: Slot) -> bool {
+        matches!(&self.reply, Reply::Line(template) if template.has(slot))
+    }
+}
+
+impl Way {
+    /// Reports whether it signs in: whether it gives the password of the session.
+    pub fn signs_in(&self) -> bool {
+        self.questions.iter().any(|question| question.gives(Slot::SessionPassword))
+    }
+}
+
 impl Product {
+    /// Reports whether a line asks who signs in, in the words of the ways into modes.
+    pub fn asks_who(&self, line: &str) -> bool {
+        let mut questions = self.modes.values().flat_map(|mode| &mode.enter).flat_map(|way| &way.questions);
+        questions.any(|question| question.gives(Slot::SessionUser) && question.ask.is_match(line))
+    }
+
     /// Returns the names of the modes to enter, one after the other, to get from one to another; `None` if there is no way. The
     /// way back from a mode is a new session.
     pub fn way(&self, from: &str, to: &str) -> Option<Vec<&str>> {

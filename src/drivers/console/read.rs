@@ -167,13 +167,14 @@ pub fn failed_check(check: &Check, answer: &Answer) -> Option<(Meaning, String)>
     refused.or_else(|| (!is_healthy).then(|| (Meaning::NotReady, answer.quote())))
 }
 
-/// Finds the bay of a device whose addresses are these, in the answer of its manager. Addresses are compared as
-/// addresses: a manager shows IPv6 in another form.
-pub fn bay(pattern: &Regex, answer: &Answer, addresses: &[IpAddr]) -> Option<String> {
+/// Finds the bay of a device whose addresses are these, in the answer of its manager, and the address that the manager
+/// shows of it. Addresses are compared as addresses: a manager shows IPv6 in another form.
+pub fn bay(pattern: &Regex, answer: &Answer, addresses: &[IpAddr]) -> Option<(String, IpAddr)> {
     let text = answer.text();
     pattern.captures_iter(&text).find_map(|found| {
         let address: IpAddr = found.name("address")?.as_str().parse().ok()?;
-        addresses.contains(&address).then(|| found.name("bay").map(|bay| bay.as_str().to_owned()))?
+        let bay = found.name("bay").filter(|_| addresses.contains(&address))?;
+        Some((bay.as_str().to_owned(), address))
     })
 }
 
@@ -206,7 +207,16 @@ mod tests {
     fn answer(lines: &[&str]) -> Answer {
         let lines = lines.iter().map(|line| (*line).to_owned()).collect();
         let end = End::Prompt("user".to_owned());
-        Answer { end, lines, refused: None, missing: None, answered: false, accepted: false, percent: None }
+        Answer {
+            end,
+            lines,
+            refused: None,
+            missing: None,
+            answered: false,
+            signed_in: false,
+            accepted: false,
+            percent: None,
+        }
     }
 
     /// A device whose standby is not ready would be updated all the same, and stop what it does for others.

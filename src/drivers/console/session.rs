@@ -32,6 +32,8 @@ pub(super) enum Ask {
     Begin(usize),
     /// The way into a mode.
     Enter(String),
+    /// The bays of the manager that the device is reached through.
+    Bay,
     /// The installed versions.
     Versions,
     /// How far the work is.
@@ -50,6 +52,7 @@ impl Ask {
         match self {
             Self::Begin(number) => Some(&product.session.begin.get(*number)?.command),
             Self::Enter(mode) => Some(&product.modes.get(mode)?.enter.as_ref()?.command),
+            Self::Bay => Some(&product.through.as_ref()?.bay.as_ref()?.0),
             Self::Versions => Some(&product.versions.command),
             Self::Work => Some(&product.work.as_ref()?.command),
             Self::Boot => Some(&product.boot.as_ref()?.command),
@@ -60,9 +63,11 @@ impl Ask {
 
     fn exchange<'p>(&self, product: &'p Product) -> Option<Exchange<'p>> {
         match self {
-            Self::Begin(number) => product.session.begin.get(*number).map(Exchange::way),
-            Self::Enter(mode) => product.modes.get(mode)?.enter.as_ref().map(Exchange::way),
-            Self::Versions | Self::Work | Self::Boot | Self::Check(_) => {
+            Self::Begin(number) => product.session.begin.get(*number).map(|way| Exchange::way(way, product)),
+            Self::Enter(mode) => {
+                product.modes.get(mode)?.enter.as_ref().map(|way| Exchange::way(way, product))
+            }
+            Self::Bay | Self::Versions | Self::Work | Self::Boot | Self::Check(_) => {
                 self.command(product).map(Exchange::reading)
             }
             Self::Request(verb) => product.requests.get(verb).map(Exchange::request),
@@ -193,6 +198,7 @@ fn ended(end: End) -> Answer {
         refused: None,
         missing: None,
         answered: false,
+        signed_in: false,
         accepted: false,
         percent: None,
     }

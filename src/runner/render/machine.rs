@@ -71,6 +71,13 @@ pub(in crate::runner) fn node_conditions(
 }
 
 fn host_key(view: &View, failure: Option<&Failure>) -> Option<Verdict> {
+    if let Some(manager) = &view.manager {
+        let words = format!(
+            "{}, through which the machine is reached, proved that it holds an accepted host key; a console has none",
+            manager.name
+        );
+        return Some(Verdict::yes(Reason::HostKeyVerified, words));
+    }
     if view.host_key_accepted {
         let how = if view.first_key.is_some() { Reason::HostKeyRecorded } else { Reason::HostKeyVerified };
         return Some(Verdict::yes(how, "the machine proved that it holds an accepted host key"));

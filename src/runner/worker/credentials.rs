@@ -25,9 +25,9 @@ impl UpdateWorker<'_> {
         if is_login {
             return self
                 .context
-                .keys_now(&self.update)
+                .logins_now(&self.update)
                 .await
-                .is_ok_and(|now| now.differ_from(&attempt.driver.keys));
+                .is_ok_and(|now| now.differ_from(&attempt.driver.logins));
         }
         if !matches!(failure.reason, Reason::PayloadUntrusted | Reason::PayloadRefused) {
             return false;

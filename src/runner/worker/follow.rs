@@ -87,7 +87,15 @@ impl UpdateWorker<'_> {
     async fn announce_once(&self, now: &View, announced: &mut Announced) {
         if let Some(key) = now.first_key.as_ref().filter(|_| !announced.first_use) {
             announced.first_use = true;
-            self.context.record_host_key(&self.update, key).await;
+            let node = &self.update.spec.node_ref.name;
+            self.context.record_host_key(&self.update, node, key).await;
+        }
+        let through = now.manager.as_ref().filter(|_| !announced.first_use);
+        if let Some((manager, key)) =
+            through.and_then(|manager| Some((&manager.name, manager.first_key.as_ref()?)))
+        {
+            announced.first_use = true;
+            self.context.record_host_key(&self.update, manager, key).await;
         }
         if let Some(old) =
             now.old_algorithms.as_ref().filter(|old| !old.is_empty() && !announced.old_algorithms)

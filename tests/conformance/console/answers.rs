@@ -17,7 +17,7 @@ async fn with(case: Case, fault: Option<Fault>) -> (ComponentResult, usize) {
     let consoles = Consoles::new(case);
     let one: One<'_> = consoles.one().await;
     if let Some(fault) = fault {
-        one.double.arm(Armed::always(fault)).unwrap();
+        one.double().arm(Armed::always(fault)).unwrap();
     }
     let result = one.result(|_| {}).await.0;
     (result, one.flashes())
@@ -74,7 +74,7 @@ async fn an_update_that_is_stuck_ends_with_its_limit() {
     let stuck = Case { timeout: short, overdue: short, ..FOS };
     let consoles = Consoles::new(stuck);
     let one = consoles.one().await;
-    one.double.arm(Armed::always(Fault::Stuck { percent: 99 })).unwrap();
+    one.double().arm(Armed::always(Fault::Stuck { percent: 99 })).unwrap();
     let (result, _) = one.result(|_| {}).await;
     assert_eq!(result.outcome, Outcome::Unverified, "{result:#?}");
     assert_eq!(one.flashes(), 0);
@@ -103,11 +103,11 @@ async fn an_update_is_over_when_the_links_are_up_again() {
     let [_, _, _, vc, _] = OTHERS;
     let consoles = Consoles::new(vc);
     let one = consoles.one().await;
-    one.double.set(Settings { reboot_ms: 2500, ..one.double.settings() });
+    one.double().set(Settings { reboot_ms: 2500, ..one.double().settings() });
     let (result, _) = one.result(|_| {}).await;
     assert_eq!(result.outcome, Outcome::Updated, "{result:#?}");
-    assert!(!one.is_at_work(), "{:#?}", one.double.state());
-    assert_eq!(one.double.version("enc0:1").as_deref(), Some("4.45"), "the other module");
+    assert!(!one.is_at_work(), "{:#?}", one.double().state());
+    assert_eq!(one.double().version("enc0:1").as_deref(), Some("4.45"), "the other module");
 }
 
 /// A complex would count as updated while a blade in it still runs what is insecure, and nobody would look for it.

@@ -21,6 +21,8 @@ pub(crate) struct Case {
     pub(crate) scheme: Scheme,
     /// Whether the image is a folder.
     pub(crate) folder: bool,
+    /// The bay of the enclosure that it is in, if it is reached through its manager.
+    pub(crate) bay: Option<u8>,
     /// Where the double and the services are.
     pub(crate) host: IpAddr,
     /// How long the device is followed after an installation began, and how much longer than that.
@@ -41,6 +43,7 @@ const BASE: Case = Case {
     version: "",
     scheme: Scheme::Sftp,
     folder: false,
+    bay: None,
     host: IpAddr::V4(Ipv4Addr::LOCALHOST),
     timeout: Duration::from_secs(15),
     overdue: Duration::from_secs(20),

@@ -4,8 +4,9 @@ use super::super::blot::Secrets;
 use super::super::product::Product;
 use super::super::template::{Slot, Values};
 use crate::drivers::shell::Settings as Shell;
-use crate::drivers::{HttpsSettings, Keys, Node};
+use crate::drivers::{HttpsSettings, Keys, Manager, Node};
 use crate::failure::Failure;
+use farrier_update::Reason;
 use farrier_update::device::Limits;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub(crate) struct Settings {
     pub(super) shell: Shell,
     /// The password of a mode with more rights.
     enable_password: Option<String>,
+    /// How to connect to its manager, if it is reached through that.
+    pub(super) manager: Option<Shell>,
     /// How to connect over HTTPS, for images that are sent.
     pub(super) https: HttpsSettings,
     pub(super) product: Arc<Product>,
@@ -42,25 +45,56 @@ impl Settings {
     ///
     /// # Errors
     /// `SecretIncomplete`, `KeyUnreadable`, `KeyPassphraseWrong`.
-    pub(crate) fn new(node: &Node, keys: &Keys, product: Product, limits: Limits) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        node: &Node,
+        keys: &Keys,
+        manager: Option<&Manager>,
+        product: Product,
+        limits: Limits,
+    ) -> Result<Self, Failure> {
+        let manager = product.through.as_ref().and(manager);
         let shell = Shell::new(node, keys)?;
+        if let Some(manager) = manager.filter(|_| shell.credentials.password.is_none()) {
+            return Err(Failure::new(
+                Reason::SecretIncomplete,
+                format!(
+                    "secret {} of ManagedNode {} has no password, and {} is reached through the console that {} opens (spec.managedBy), which knows no keys; add password",
+                    keys.name, node.name, node.name, manager.node.name
+                ),
+            ));
+        }
         let enable_password = keys.line("enable-password")?.or_else(|| shell.credentials.password.clone());
-        Ok(Self { shell, enable_password, https: node.https.clone(), product: Arc::new(product), limits })
+        Ok(Self {
+            shell,
+            enable_password,
+            manager: manager.map(|manager| Shell::new(&manager.node, &manager.keys)).transpose()?,
+            https: node.https.clone(),
+            product: Arc::new(product),
+            limits,
+        })
+    }
+
+    /// Returns how to connect to what the session is with: the device, or its manager.
+    pub(super) fn line(&self) -> &Shell {
+        self.manager.as_ref().unwrap_or(&self.shell)
     }
 
     /// Returns what must not be shown.
     pub(super) fn secrets(&self) -> Secrets {
-        let credentials = &self.shell.credentials;
-        let all = [
-            &credentials.password,
-            &credentials.sudo_password,
-            &credentials.su_password,
-            &self.enable_password,
-        ];
-        Secrets::new(all.into_iter().flatten().map(String::as_str))
+        let all = [Some(&self.shell), self.manager.as_ref()].into_iter().flatten().flat_map(|shell| {
+            let credentials = &shell.credentials;
+            [&credentials.password, &credentials.sudo_password, &credentials.su_password]
+        });
+        Secrets::new(all.chain([&self.enable_password]).flatten().map(String::as_str))
     }
 
-    /// Returns the values for questions at sign-in, and for modes with more rights.
+    /// Returns the values for questions at the beginning of the session. A manager is not told what the device's own
+    /// account is.
+    pub(super) fn first_values(&self) -> Values {
+        if self.manager.is_some() { Values::default() } else { self.values() }
+    }
+
+    /// Returns the values for questions of the device at sign-in, and for modes with more rights.
     pub(super) fn values(&self) -> Values {
         let credentials = &self.shell.credentials;
         let passwords =

@@ -3,7 +3,7 @@
 use super::super::dialogue::{Answer as Said, End};
 use super::super::file::Verb as Command;
 use super::super::session::{Ask, Order, Session, gone, not_sent};
-use super::super::template::Values;
+use super::super::template::{Slot, Values};
 use super::trouble::{is_answer, refused_by_ssh};
 use super::{Device, Line, Stage};
 use crate::drivers::device::{Contact, Trouble};
@@ -20,11 +20,11 @@ impl Device {
     /// Opens a session, unless one is open.
     pub(super) async fn sign_in(&mut self, mut report: impl FnMut(Contact) + Send) -> Result<(), Trouble> {
         if let Some(line) = self.line.as_ref().filter(|line| !line.session.is_over()) {
-            report(Contact::Reached { address: line.connection.address.clone() });
+            report(Contact::Reached { address: line.address.clone() });
             return Ok(());
         }
         self.hang_up().await;
-        let connection = self.connect(report).await?;
+        let connection = self.connect(&mut report).await?;
         let product = self.settings.product.clone();
         let columns = u32::try_from(product.terminal.columns).unwrap_or(u32::MAX);
         let terminal = Terminal { name: TERM, columns, rows: product.terminal.rows };
@@ -32,16 +32,21 @@ impl Device {
             Ok(shell) => shell,
             Err(failure) => {
                 connection.close().await;
-                return Err(refused_by_ssh(failure));
+                return Err(refused_by_ssh(self.by_way(failure)));
             }
         };
-        let (values, secrets) = (self.settings.values(), self.settings.secrets());
+        let (values, secrets) = (self.settings.first_values(), self.settings.secrets());
         let (session, greeting) = Session::open(product, shell, values, secrets).await;
         if let Some(trouble) = self.no_greeting(&greeting, session.lost()) {
             connection.close().await;
             return Err(trouble);
         }
-        self.line = Some(Line { connection, session });
+        let address = connection.address.clone();
+        self.line = Some(Line { connection, session, address, bay: None });
+        if let Err(trouble) = self.go_through(&mut report).await {
+            self.hang_up().await;
+            return Err(trouble);
+        }
         for number in 0..self.product().session.begin.len() {
             let ask = Ask::Begin(number);
             if self.enter_mode_of(&ask).await? {
@@ -51,14 +56,20 @@ impl Device {
         Ok(())
     }
 
-    async fn connect(&mut self, mut report: impl FnMut(Contact) + Send) -> Result<Connection, Trouble> {
-        let shell = &self.settings.shell;
+    async fn connect(&mut self, report: &mut (impl FnMut(Contact) + Send)) -> Result<Connection, Trouble> {
+        let settings = self.settings.clone();
+        let shell = settings.line();
         let lines = shell.host_keys.iter().chain(&self.first_key).map(String::as_str);
-        let keys = HostKeys::parse(&self.node, lines, shell.trust_first).map_err(refused_by_ssh)?;
-        let report = |done| report(Contact::from(done));
+        let keys = HostKeys::parse(&shell.target.node, lines, shell.trust_first);
+        let keys = keys.map_err(|failure| refused_by_ssh(self.by_way(failure)))?;
+        let report = |done| {
+            if let Some(contact) = self.contact(done) {
+                report(contact);
+            }
+        };
         let connected = connect(&shell.target, &keys, &shell.credentials, shell.algorithms, report).await;
         self.metrics.ssh_connects.count([result_of(&connected, "Connected")]);
-        let connection = connected.map_err(refused_by_ssh)?;
+        let connection = connected.map_err(|failure| refused_by_ssh(self.by_way(failure)))?;
         if let Some(first) = &connection.first_key {
             self.first_key = Some(first.clone());
         }
@@ -99,7 +110,7 @@ impl Device {
     }
 
     /// Sends a command without values of an image, and waits for its end.
-    async fn exchange(&mut self, ask: Ask) -> Result<Said, Trouble> {
+    pub(super) async fn exchange(&mut self, ask: Ask) -> Result<Said, Trouble> {
         let order = self.order(ask.clone(), self.settings.values())?;
         let Some(line) = &mut self.line else { return Err(self.no_answer(&ask, &not_sent())) };
         let sent = line.session.send(order).await;
@@ -114,6 +125,10 @@ impl Device {
     /// Writes a command.
     pub(super) fn order(&self, ask: Ask, values: Values) -> Result<Order, Trouble> {
         let values = values.with_consents(self.consents.iter().copied());
+        let values = match self.line.as_ref().and_then(|line| line.bay.as_ref()) {
+            Some(bay) => values.with(Slot::Bay, bay),
+            None => values,
+        };
         let product = self.product();
         let Some(command) = ask.command(product) else { return Err(self.not_in_product(&ask)) };
         let filled = command.template.fill(&values, &product.allowed);
@@ -138,7 +153,7 @@ impl Device {
 
     /// Ends the connection, and with it what still runs in the session.
     pub(super) async fn hang_up(&mut self) {
-        if let Some(Line { connection, session }) = self.line.take() {
+        if let Some(Line { connection, session, .. }) = self.line.take() {
             drop(session);
             connection.close().await;
         }

@@ -43,7 +43,7 @@ async fn switch(change: impl FnOnce(&mut Product)) -> (Double, Device) {
     let data = [("username", "admin"), ("password", "password")];
     let data = data.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
     let limits = usual_limits(&product);
-    let settings = Settings::new(&node, &Keys { name: "login".into(), data }, product, limits).unwrap();
+    let settings = Settings::new(&node, &Keys { name: "login".into(), data }, None, product, limits).unwrap();
     let device = Device {
         settings: Arc::new(settings),
         node: node.name,
@@ -135,6 +135,7 @@ async fn after_an_answered_question_the_version_decides() {
         refused: None,
         missing: None,
         answered: true,
+        signed_in: false,
         accepted: false,
         percent: None,
     };

@@ -81,14 +81,104 @@ impl Device {
             (End::Prompt(_), None, _) => None,
             // The server says more than the end of its text.
             (End::Closed | End::NotSent, None, Some(failure)) => Some(trouble(failure.clone())),
-            _ => Some(trouble(self.why("the sign-in", said))),
+            _ => {
+                let failure = self.why_of(&self.settings.line().target.node, "the sign-in", said);
+                Some(trouble(self.by_way(failure)))
+            }
         }
+    }
+
+    /// Returns a failure of the manager that the device is reached through, as one of the device.
+    pub(super) fn by_way(&self, failure: Failure) -> Failure {
+        let Some(manager) = self.manager() else { return failure };
+        let words =
+            format!("{} is reached through {manager} (spec.managedBy): {}", self.node, failure.message);
+        Failure::new(failure.reason, words)
+    }
+
+    /// Returns the trouble of a session that does not begin as one with the manager does.
+    pub(super) fn no_manager(&self, mode: &str) -> Trouble {
+        let (node, file) = (&self.node, &self.product().name);
+        let manager = self.manager().unwrap_or_default();
+        trouble(Failure::new(
+            Reason::PromptUnknown,
+            format!(
+                "{node} is reached through {manager} (spec.managedBy), and the session with {manager} begins in the mode `{mode}` of the product file {file}, which is not that of a manager; check spec.addresses of {manager}, and spec.managedBy of {node}"
+            ),
+        ))
+    }
+
+    /// Returns the trouble of a manager that has no bay with the device. It may be absent while the device restarts.
+    pub(super) fn no_bay(&self, said: &Said) -> Trouble {
+        let (node, addresses) = (&self.node, self.settings.shell.target.addresses.join(", "));
+        let manager = self.manager().unwrap_or_default();
+        trouble(Failure::new(
+            Reason::DeviceUnavailable,
+            format!(
+                "{manager} shows no bay with an address of {node} ({addresses}); check spec.addresses and spec.managedBy of {node}, and that the module is on; the last lines of {manager}: {}",
+                said.quote()
+            ),
+        ))
+    }
+
+    /// Returns the trouble of a console that shows a prompt and asks for no account.
+    pub(super) fn never_asked(&self) -> Trouble {
+        let manager = self.manager().unwrap_or_default();
+        trouble(Failure::new(
+            Reason::AuthenticationFailed,
+            format!(
+                "the console of {} that {manager} opens shows a prompt and asks for no account, also after the session was ended that somebody had left there; end that session by hand",
+                self.node
+            ),
+        ))
+    }
+
+    /// Returns why a way into a mode was not gone: the device asked for the account again after it was given the
+    /// password.
+    fn rejected(&self, ask: &Ask, said: &Said) -> Option<Failure> {
+        let is_way = matches!(ask, Ask::Enter(_)) && said.signed_in;
+        let is_rejected = match &said.refused {
+            Some((means, _)) => *means == Meaning::CredentialsRefused,
+            None => matches!(&said.end, End::Question(_, Unanswered::AskedAgain)),
+        };
+        if !is_way || !is_rejected {
+            return None;
+        }
+        let credentials = &self.settings.shell.credentials;
+        let place = match self.manager() {
+            Some(manager) => format!(" on the console that {manager} opens"),
+            None => String::new(),
+        };
+        Some(Failure::new(
+            Reason::PasswordRejected,
+            format!(
+                "{} refused the password of user {}{place} ({}); correct secret {}. The account may also be locked. The password is not retried, so that the account is not locked",
+                self.node,
+                credentials.user,
+                said.quote(),
+                credentials.source
+            ),
+        ))
     }
 
     /// Returns the trouble of a command that was not answered.
     pub(super) fn no_answer(&self, ask: &Ask, said: &Said) -> Trouble {
+        if let Some(failure) = self.rejected(ask, said) {
+            return trouble(failure);
+        }
         let is_prompt = matches!(said.end, End::Prompt(_));
-        Trouble { is_answer: is_prompt, ..trouble(self.why(&self.named(ask), said)) }
+        let failure = match self.asked(ask) {
+            Some(manager) => self.by_way(self.why_of(manager, &self.named(ask), said)),
+            None => self.why(&self.named(ask), said),
+        };
+        Trouble { is_answer: is_prompt, ..trouble(failure) }
+    }
+
+    /// Returns the manager, if a command is for it and not for the device.
+    fn asked(&self, ask: &Ask) -> Option<&str> {
+        let through = self.product().through.as_ref()?;
+        let command = ask.command(self.product())?;
+        self.manager().filter(|_| command.mode == through.mode)
     }
 
     /// Returns the command in the words of the product file.
@@ -116,7 +206,11 @@ impl Device {
 
     /// Returns why a command was of no use: what the device refused, or how it ended.
     pub(super) fn why(&self, what: &str, said: &Said) -> Failure {
-        let node = &self.node;
+        self.why_of(&self.node, what, said)
+    }
+
+    /// Returns why a command to this machine was of no use.
+    fn why_of(&self, node: &str, what: &str, said: &Said) -> Failure {
         if let Some(need) = said.missing {
             return not_consented(node, need);
         }

@@ -5,7 +5,7 @@ use crate::drivers::console::blot::Secrets;
 use crate::drivers::console::file::Need;
 use crate::drivers::console::meaning::Meaning;
 use crate::drivers::console::product::Product;
-use crate::drivers::console::template::ValueError;
+use crate::drivers::console::template::{Slot, ValueError};
 use crate::drivers::text::{clean, without_paths};
 use regex::Regex;
 use std::fmt;
@@ -70,6 +70,8 @@ pub struct Answer {
     pub missing: Option<Need>,
     /// Whether a question of its was answered.
     pub answered: bool,
+    /// Whether the password of the session was given to one of them.
+    pub signed_in: bool,
     /// Whether the words are there without which it was not accepted.
     pub accepted: bool,
     /// How far it was, as it was shown last.
@@ -122,7 +124,9 @@ impl Answer {
         let lines = secrets.blot(lines);
         let refused = refused.map(|(means, line)| (means, shown(lines.get(line).map_or("", String::as_str))));
         let answered = !wait.asked.is_empty();
-        Self { end, lines, refused, missing: wait.missing, answered, accepted, percent }
+        let mut asked = wait.asked.keys().filter_map(|number| wait.exchange.questions.get(*number));
+        let signed_in = asked.any(|question| question.gives(Slot::SessionPassword));
+        Self { end, lines, refused, missing: wait.missing, answered, signed_in, accepted, percent }
     }
 
     /// Reports whether the command ended after an answer of ours, and nothing in it is known.

@@ -18,15 +18,19 @@ impl Dialogue<'_> {
     pub(super) fn judge_settled(&mut self, now: Duration) -> Vec<Action> {
         let last = self.screen.last_line();
         if last.is_empty() {
-            return Vec::new();
+            return self.reply_above(now).unwrap_or_default();
         }
         if let Some(actions) = self.turn_page(&last, now) {
             return actions;
         }
-        if let Some(actions) = self.reply(&last, now) {
+        let current = self.screen.current();
+        if let Some(actions) = self.reply(&last, current, now, |_| true) {
             return actions;
         }
-        self.prompt(&last).unwrap_or_default()
+        if let Some(actions) = self.prompt(&last) {
+            return actions;
+        }
+        self.signed_out(&last).unwrap_or_default()
     }
 
     /// Judges the end of the text after `quiet`: is it something that the product file does not know?
@@ -71,17 +75,34 @@ impl Dialogue<'_> {
         Some(vec![Action::Send(Typed::new(key))])
     }
 
-    /// Answers a question that the product file has.
-    fn reply(&mut self, last: &str, now: Duration) -> Option<Vec<Action>> {
+    /// Presses the key that a line asks for which the device has ended, as in `Press [Enter]:`. Other questions count
+    /// only where the cursor is: in a line of its own, one may be quoted.
+    fn reply_above(&mut self, now: Duration) -> Option<Vec<Action>> {
+        let State::Waits(wait) = &self.state else { return None };
+        let lines = self.screen.lines_from(wait.first_answered());
+        let line = lines.into_iter().rfind(|line| !line.text.is_empty())?;
+        let is_key =
+            |question: &Question| matches!(question.reply, Reply::Key(_)) && question.needs.is_none();
+        self.reply(&line.text, line.first_row, now, is_key)
+    }
+
+    /// Answers a question that the product file has. `row` is where it is.
+    fn reply(
+        &mut self,
+        last: &str,
+        row: usize,
+        now: Duration,
+        may_be: impl Fn(&Question) -> bool,
+    ) -> Option<Vec<Action>> {
         let State::Waits(wait) = &mut self.state else { return None };
         let since = self.screen.lines_from(wait.answered);
         let fits = |question: &Question| {
             let after = question.after.as_ref();
-            question.ask.is_match(last)
+            may_be(question)
+                && question.ask.is_match(last)
                 && after.is_none_or(|after| since.iter().any(|line| after.is_match(&line.text)))
         };
-        let current = self.screen.current();
-        if !wait.is_after(current) {
+        if !wait.is_after(row) {
             return None;
         }
         let fitting = || wait.exchange.questions.iter().enumerate().filter(|(_, q)| fits(q));
@@ -109,7 +130,7 @@ impl Dialogue<'_> {
             (None, Reply::Line(template)) => Some(template),
             (None, Reply::Key(_)) => None,
         };
-        wait.answered = current;
+        wait.answered = row;
         let says_yes = refused.is_none() && matches!(question.needs, Some((Need::Agreement, _)));
         let agreed = says_yes.then(|| Action::Agreed(shown(&self.secrets.blot_line(last))));
         let filled = template.map(|template| template.answer(&wait.values, &self.product.allowed));
@@ -125,6 +146,23 @@ impl Dialogue<'_> {
         self.note_sign(now);
         self.is_judged = true;
         Some([Action::Send(typed)].into_iter().chain(agreed).collect())
+    }
+
+    /// Ends the command if the device asks who signs in, which is none of its questions: on a line that outlives the
+    /// session, such as a console, that is how its end shows. A device that was restarting may have taken the command
+    /// for the name of an account.
+    fn signed_out(&mut self, last: &str) -> Option<Vec<Action>> {
+        let State::Waits(wait) = &self.state else { return None };
+        let command = wait.command()?;
+        let taken = |line: &str| {
+            line.strip_suffix(command).map(str::trim_end).is_some_and(|ask| self.product.asks_who(ask))
+        };
+        let lines = self.screen.lines_from(wait.first_answered());
+        if lines.iter().any(|line| taken(&line.text)) {
+            return Some(self.over(End::NotSent));
+        }
+        let is_new = wait.is_after(self.screen.current());
+        (is_new && self.product.asks_who(last)).then(|| self.over(End::Closed))
     }
 
     /// Ends the command if the prompt is back.

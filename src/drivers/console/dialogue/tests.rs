@@ -45,7 +45,7 @@ impl<'p> Talk<'p> {
         }
     }
 
-    fn note(&mut self, actions: Vec<Action>) -> Option<Answer> {
+    pub(super) fn note(&mut self, actions: Vec<Action>) -> Option<Answer> {
         let mut answer = None;
         for action in actions {
             match action {

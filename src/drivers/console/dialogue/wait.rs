@@ -40,9 +40,10 @@ impl<'p> Exchange<'p> {
         Self { limit, quiet, questions, words, progress, accepted }
     }
 
-    /// A command that leads into another mode.
-    pub fn way(way: &'p Way) -> Self {
-        Self { questions: &way.questions, ..Self::reading(&way.command) }
+    /// A command that leads into another mode. One that signs in may be refused by the same words as a session.
+    pub fn way(way: &'p Way, product: &'p Product) -> Self {
+        let words: &[Word] = if way.signs_in() { &product.session.words } else { &[] };
+        Self { questions: &way.questions, words, ..Self::reading(&way.command) }
     }
 }
 
@@ -131,6 +132,11 @@ impl<'p> Wait<'p> {
     /// Reports whether a prompt in this row is the end of the command, and not the one that it was typed at.
     pub(super) const fn is_after(&self, row: usize) -> bool {
         self.line.is_none() || row > self.row
+    }
+
+    /// Returns the command; `None` at the beginning of a session.
+    pub(super) fn command(&self) -> Option<&str> {
+        self.line.as_ref().map(|line| line.text.as_str())
     }
 
     /// Returns the row in which the device's answer to what was sent last begins.

@@ -17,7 +17,7 @@ pub struct Through {
     pub bay: Option<Bay>,
 }
 
-/// How the bay of a device is found.
+/// How the bay of a device is found. It is asked for in each session, so that a module that was moved is found.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bay {

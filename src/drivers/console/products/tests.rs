@@ -14,7 +14,16 @@ fn fos() -> Product {
 fn answer(text: &str) -> Answer {
     let lines = text.lines().map(|line| line.trim_end().to_owned()).collect();
     let end = End::Prompt("admin".to_owned());
-    Answer { end, lines, refused: None, missing: None, answered: false, accepted: false, percent: None }
+    Answer {
+        end,
+        lines,
+        refused: None,
+        missing: None,
+        answered: false,
+        signed_in: false,
+        accepted: false,
+        percent: None,
+    }
 }
 
 /// A file with a slip would be found by the first user of the device.
@@ -247,10 +256,13 @@ fn the_bay_of_a_module_is_the_one_with_its_address() {
     let through = vc.through.as_ref().unwrap();
     let (_, pattern) = through.bay.as_ref().unwrap();
     let list = include_str!("../transcripts/oa-interconnect-list.txt");
-    let bay = |text: &str, address: &str| read::bay(pattern, &answer(text), &[address.parse().unwrap()]);
-    assert_eq!(bay(list, "10.0.0.22").as_deref(), Some("2"));
+    let bay = |text: &str, address: &str| {
+        let found = read::bay(pattern, &answer(text), &[address.parse().unwrap()]);
+        found.map(|(bay, address)| format!("{bay} at {address}"))
+    };
+    assert_eq!(bay(list, "10.0.0.22").as_deref(), Some("2 at 10.0.0.22"));
     assert_eq!(bay(list, "10.0.0.2"), None);
-    assert_eq!(bay(&list.replace("10.0.0.21", "FD00:0::21"), "fd00::21").as_deref(), Some("1"));
+    assert_eq!(bay(&list.replace("10.0.0.21", "FD00:0::21"), "fd00::21").as_deref(), Some("1 at fd00::21"));
     let way = vc.way(&through.mode, "vcm").unwrap();
     assert_eq!((way.len(), vc.way("vcm", "vcm").map(|way| way.len())), (1, Some(0)), "or dialled directly");
 }

@@ -81,6 +81,11 @@ pub(super) fn show_contact(view: &watch::Sender<attempt::View>, contact: Contact
             v.host_key_accepted = true;
             v.first_key = first.or(v.first_key.take());
         }
+        Contact::ManagerKeyAccepted { manager, first } => {
+            v.host_key_accepted = true;
+            let first_key = first.or_else(|| v.manager.take().and_then(|manager| manager.first_key));
+            v.manager = Some(attempt::Manager { name: manager, first_key });
+        }
         Contact::Negotiated { old } => v.old_algorithms = Some(old),
         Contact::SignedIn => v.authenticated = true,
         Contact::AgreementAccepted { question } => {

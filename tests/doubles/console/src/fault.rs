@@ -63,6 +63,11 @@ pub enum Fault {
         /// Whose it is.
         user: String,
     },
+    /// Somebody has left a session open on the console of the bay, which goes on with whoever connects next.
+    LeftOpen {
+        /// Whose it is.
+        user: String,
+    },
     /// The partner of a redundant pair is not well.
     PartnerUnhealthy,
     /// The transfer ends in the middle, whatever the server does.

@@ -128,11 +128,21 @@ impl Session {
     async fn on_line(&mut self, module: &Arc<Device>) -> Result<(), Stop> {
         let mut net = module.net.subscribe();
         drop(net.wait_for(|net| *net != Net::Down).await);
-        let name = self.terminal.ask(&format!("\n{} login: ", module.host_name())).await?;
-        let secret = self.terminal.ask_secret("Password: ").await?;
-        if !module.accepts(&name, &secret, "line") {
-            return self.terminal.write("\nLogin incorrect\n").await;
-        }
+        let born = module.lock().cut;
+        let was_left = module.lock().faults.take(|fault| match fault {
+            Fault::LeftOpen { user } => Some(user.clone()),
+            _ => None,
+        });
+        let name = if let Some(user) = was_left {
+            user
+        } else {
+            let name = self.terminal.ask(&format!("\n{} login: ", module.host_name())).await?;
+            let secret = self.terminal.ask_secret("Password: ").await?;
+            if !module.accepts(&name, &secret, "line") {
+                return self.terminal.write("\nLogin incorrect\n").await;
+            }
+            name
+        };
         let device = std::mem::replace(&mut self.device, Arc::clone(module));
         let user = std::mem::replace(&mut self.user, name);
         let mode = std::mem::take(&mut self.mode);
@@ -143,6 +153,7 @@ impl Session {
             tokio::select! {
                 ended = self.prompts() => ended,
                 _ = net.changed() => Ok(()),
+                () = module.until(|state| state.cut != born) => Err(Stop::Closed),
             }
         };
         self.leave();

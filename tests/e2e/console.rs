@@ -1,6 +1,7 @@
 //! Devices with a command line, with doubles of vendors' products in namespaces of their own.
 
 mod refusals;
+mod through;
 mod updates;
 
 use crate::harness::console::Console;

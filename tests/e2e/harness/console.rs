@@ -7,6 +7,7 @@ use farrier::api::ManagedNode;
 use farrier_console_double::fault::{Armed, Fault};
 use farrier_console_double::{Config, Double, Entry, Settings};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsFd;
@@ -21,6 +22,8 @@ pub(crate) struct Console {
     host: String,
     /// The device.
     pub(crate) double: Double,
+    /// The addresses of what is in its bays.
+    modules: BTreeMap<u8, IpAddr>,
     /// The thread of the double ends when this is dropped.
     _life: oneshot::Sender<()>,
 }
@@ -34,6 +37,8 @@ impl Console {
         let shown = lab::output("labctl", ["show", host.as_str()]).await;
         let shown: Value = serde_json::from_str(&shown).expect("JSON of labctl show");
         let (user, password) = (config.user.clone(), config.password.clone());
+        let own: IpAddr = shown["v4"].as_str().expect("an address").parse().expect("an address");
+        let (config, modules) = with_addresses(&host, own, config).await;
         site.secret(name, &[("username", user.as_str()), ("password", password.as_str())]).await;
         let (double, life) = inside(&host, config);
         let mut full = json!({
@@ -48,7 +53,28 @@ impl Console {
             "metadata": {"name": name, "labels": {"name": name}}, "spec": full,
         });
         site.create::<ManagedNode>(&node).await.expect("a ManagedNode that the API server accepts");
-        Self { name: name.to_owned(), host, double, _life: life }
+        Self { name: name.to_owned(), host, double, modules, _life: life }
+    }
+
+    /// Creates the Secret and the ManagedNode of what is in a bay, which is managed by this device.
+    pub(crate) async fn describe(&self, site: &Site, bay: u8, name: &str, type_: &str, login: (&str, &str)) {
+        site.secret(name, &[("username", login.0), ("password", login.1)]).await;
+        let node = json!({
+            "apiVersion": "farrier.dev/v1alpha1", "kind": "ManagedNode",
+            "metadata": {"name": name, "labels": {"name": name}},
+            "spec": {
+                "type": type_,
+                "addresses": [self.address(bay)],
+                "credentialsRef": {"name": name},
+                "managedBy": {"name": self.name},
+            },
+        });
+        site.create::<ManagedNode>(&node).await.expect("a ManagedNode that the API server accepts");
+    }
+
+    /// The address of what is in a bay.
+    pub(crate) fn address(&self, bay: u8) -> String {
+        self.modules[&bay].to_string()
     }
 
     /// Drops every connection that the device itself begins.
@@ -95,6 +121,24 @@ impl Console {
     pub(crate) fn sessions(&self) -> usize {
         self.double.state()["sessions"].as_array().map_or(0, Vec::len)
     }
+}
+
+/// Gives what is in the bays addresses of their own, beside that of the device: the lab has none of the second half of
+/// its network.
+async fn with_addresses(host: &str, own: IpAddr, mut config: Config) -> (Config, BTreeMap<u8, IpAddr>) {
+    let mut modules = BTreeMap::new();
+    let IpAddr::V4(own) = own else { panic!("an enclosure has an address of IPv4, not {own}") };
+    let [a, b, c, d] = own.octets();
+    let netns = format!("--net=/run/netns/{host}");
+    for (bay, module) in &mut config.interconnects {
+        // Eight bays of enclosures whose third number is below 16, which are the first 3000 machines of a lab.
+        assert!(c < 16 && *bay <= 8, "an address for bay {bay} of the machine at {own}");
+        module.address = IpAddr::from([a, b, 120 + 16 * (*bay - 1) + c, d]);
+        let address = format!("{}/16", module.address);
+        lab::output("nsenter", [netns.as_str(), "ip", "address", "add", &address, "dev", "eth0"]).await;
+        modules.insert(*bay, module.address);
+    }
+    (config, modules)
 }
 
 /// Starts a double on a thread that is in the machine's network namespace, and so are the programs that it starts.

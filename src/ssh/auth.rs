@@ -13,6 +13,10 @@ use farrier_update::Reason;
 use russh::client::{AuthResult, Handle};
 use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, decode_secret_key};
 use russh::{MethodKind, MethodSet};
+use std::time::Duration;
+
+/// How long the end of a connection may follow the last answer on it. A server that refuses all and waits costs this once.
+const CLOSING: Duration = Duration::from_millis(500);
 
 /// Parses a private key in any of the usual formats.
 ///
@@ -72,6 +76,13 @@ pub(super) async fn sign_in(
     let lost = |error: russh::Error| lost(node, heard, &error);
     let mut methods = match handle.authenticate_none(&credentials.user).await.map_err(lost)? {
         AuthResult::Success => return Ok(()),
+        // Without an answer russh reports a refusal after which nothing may be tried. Nothing was refused yet: a device
+        // that restarts ends connections like this.
+        AuthResult::Failure { remaining_methods, .. }
+            if remaining_methods.is_empty() && is_over(handle).await =>
+        {
+            return Err(lost(russh::Error::Disconnect));
+        }
         AuthResult::Failure { remaining_methods, .. } => remaining_methods,
     };
     let mut refused: Option<Refused> = None;
@@ -84,7 +95,7 @@ pub(super) async fn sign_in(
             }
             WithKey::NotOffered => refused = Some(Refused::OldSignature),
         }
-        ensure_open(handle, node, credentials, heard)?;
+        ensure_open(handle, &methods, node, credentials, heard).await?;
     }
     if let Some(password) = &credentials.password {
         let mut is_given = false;
@@ -93,10 +104,7 @@ pub(super) async fn sign_in(
             match answer.map_err(lost)? {
                 AuthResult::Success => return Ok(()),
                 AuthResult::Failure { remaining_methods, partial_success } => {
-                    // A server that has said what may be tried next has refused the password, not the account.
-                    if remaining_methods.is_empty() {
-                        ensure_open(handle, node, credentials, heard)?;
-                    }
+                    ensure_open(handle, &remaining_methods, node, credentials, heard).await?;
                     methods = if partial_success { remaining_methods } else { MethodSet::empty() };
                     refused = Some(Refused::Password);
                 }
@@ -109,7 +117,7 @@ pub(super) async fn sign_in(
                 Ended::Refused => refused = Some(Refused::Password),
                 Ended::Failed(failure) => return Err(failure),
             }
-            ensure_open(handle, node, credentials, heard)?;
+            ensure_open(handle, &MethodSet::empty(), node, credentials, heard).await?;
         }
     }
     Err(rejected(node, credentials, refused, &methods, heard))
@@ -195,15 +203,21 @@ const fn signature(known: Signatures, algorithms: Algorithms) -> Option<(Option<
     }
 }
 
+/// Reports whether the connection has ended. russh tells that a request has no answer a moment before that.
+async fn is_over(handle: &mut Handle<Client>) -> bool {
+    handle.is_closed() || tokio::time::timeout(CLOSING, handle).await.is_ok()
+}
+
 /// Returns the failure for a server that closes the connection during authentication: it has no room, or has
-/// accepted the proof and rejected the account.
-fn ensure_open(
-    handle: &Handle<Client>,
+/// accepted the proof and rejected the account. One that has said what may be tried next has refused the proof.
+async fn ensure_open(
+    handle: &mut Handle<Client>,
+    remaining: &MethodSet,
     node: &str,
     credentials: &Credentials,
     heard: &Heard,
 ) -> Result<(), Failure> {
-    if !handle.is_closed() {
+    if !handle.is_closed() && (!remaining.is_empty() || !is_over(handle).await) {
         return Ok(());
     }
     let Credentials { user, source, .. } = credentials;
@@ -282,7 +296,60 @@ fn lost(node: &str, heard: &Heard, error: &russh::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hostkey::HostKeys;
     use super::*;
+    use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
+    use russh::server::{Auth, Handler, run_stream};
+    use std::sync::Arc;
+    use tokio::sync::watch;
+
+    /// A server that ends the connection at a step of the sign-in.
+    struct Leaving {
+        at_once: bool,
+    }
+
+    impl Handler for Leaving {
+        type Error = russh::Error;
+
+        async fn auth_none(&mut self, _user: &str) -> Result<Auth, Self::Error> {
+            if self.at_once { Err(russh::Error::Disconnect) } else { Ok(Auth::reject()) }
+        }
+
+        async fn auth_password(&mut self, _user: &str, _password: &str) -> Result<Auth, Self::Error> {
+            Err(russh::Error::Disconnect)
+        }
+    }
+
+    /// Returns why a sign-in to this server fails.
+    async fn refusal(server: Leaving) -> Failure {
+        let key = KeypairData::Ed25519(Ed25519Keypair::from_seed(&[7; 32]));
+        let keys = vec![PrivateKey::new(key, "").unwrap()];
+        let config =
+            russh::server::Config { keys, auth_rejection_time: Duration::ZERO, ..Default::default() };
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(async move { run_stream(Arc::new(config), theirs, server).await?.await });
+        let heard = Heard::default();
+        let keys = HostKeys::parse("db", std::iter::empty(), true).unwrap();
+        let client = Client::new(keys, heard.clone(), watch::channel(Default::default()).0);
+        let config = Arc::new(russh::client::Config::default());
+        let mut handle = russh::client::connect_stream(config, ours, client).await.unwrap();
+        let credentials = Credentials { password: Some("secret".into()), ..Credentials::without_secrets() };
+        sign_in(&mut handle, "db", &credentials, Algorithms::Current, &heard).await.unwrap_err()
+    }
+
+    /// Otherwise a device that restarts would count as one that refuses the account, which ends an attempt at once.
+    #[tokio::test]
+    async fn a_connection_that_ends_before_anything_is_refused_is_lost() {
+        let failure = refusal(Leaving { at_once: true }).await;
+        assert_eq!(failure.reason, Reason::ConnectionLost, "{failure}");
+    }
+
+    /// A server that closes because of the account would otherwise be tried until the account is locked.
+    #[tokio::test]
+    async fn a_connection_that_ends_at_the_password_is_a_refusal() {
+        let failure = refusal(Leaving { at_once: false }).await;
+        assert_eq!(failure.reason, Reason::AccountLocked, "{failure}");
+    }
 
     /// Otherwise a user's key would be signed with SHA-1 although nobody allowed it, or an old server be told
     /// nothing that it knows.

@@ -284,6 +284,8 @@ pub struct Survey {
     pub firmware: Vec<Firmware>,
     /// What could not be read.
     pub notes: Vec<String>,
+    /// What an installation interrupts on this machine, for the plan; empty if that is not known.
+    pub interruption: String,
 }
 
 /// The firmware of one device, as the machine lists it.

@@ -14,7 +14,7 @@ use crate::attempt::{self, End, Reboot, ReturnPath, Scheme, View, open_pulls};
 use crate::drivers::Abilities;
 use crate::failure::Failure;
 use components::{changed, merge, planned, time};
-use farrier_update::NodePlan;
+use farrier_update::{NodePlan, PlanItem};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use verdict::Verdicts;
 
@@ -67,6 +67,7 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
     }
     let components = merge(&old.components, &view.results, &view.results_boot);
     let plan = view.plan.as_deref();
+    let interruption = view.survey.as_ref().map_or("", |survey| survey.interruption.as_str());
     let ended = matches!(phase, Phase::Ended(_));
     NodeUpdateStatus {
         observed_generation: *generation,
@@ -87,7 +88,8 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
         plan: plan.map_or_else(
             || old.plan.clone(),
             |p| {
-                p.items.iter().map(|item| planned(item, view.simulations.get(&item.component.name))).collect()
+                let simulated = |item: &PlanItem| view.simulations.get(&item.component.name);
+                p.items.iter().map(|item| planned(item, simulated(item), interruption)).collect()
             },
         ),
         components,

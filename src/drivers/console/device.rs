@@ -58,6 +58,8 @@ pub(super) struct Device {
     sent: BTreeMap<String, Ticket>,
     /// The recorded actions, as they were passed in last.
     actions: Vec<Action>,
+    /// What an installation interrupts, once it was asked for.
+    interrupts: Option<String>,
 }
 
 /// A session and the connection that it is on.
@@ -103,6 +105,7 @@ impl device::Device for Device {
             agreed: BTreeSet::new(),
             sent: BTreeMap::new(),
             actions: Vec::new(),
+            interrupts: None,
         })
     }
 

@@ -4,7 +4,9 @@ pub mod push;
 mod readings;
 mod through;
 
-pub use readings::{Boot, Check, Entry, Readings, Stage, State, Take, Versions, When, Work};
+pub use readings::{
+    Boot, Check, Entry, Interruption, Readings, Remark, Stage, State, Take, Versions, When, Work,
+};
 pub use through::{Bay, Through};
 
 use super::meaning::Meaning;

@@ -39,6 +39,8 @@ pub struct Product {
     pub work: Option<Work>,
     /// How a text is read that is another one after each start.
     pub boot: Option<Boot>,
+    /// How it is read what an installation interrupts.
+    pub interruption: Option<Interruption>,
     /// What must be so before the device is changed.
     pub checks: Vec<Check>,
     /// What changes the device.
@@ -196,6 +198,15 @@ pub struct Boot {
     pub command: Command,
     /// The pattern, with the group `mark`.
     pub pattern: Regex,
+}
+
+/// How it is read what an installation interrupts.
+#[derive(Debug, Clone)]
+pub struct Interruption {
+    /// The command.
+    pub command: Command,
+    /// What lines mean, in words for users. The first one that fits counts.
+    pub remarks: Vec<(Regex, String)>,
 }
 
 /// What must be so before the device is changed.

@@ -3,7 +3,7 @@
 use super::dialogue::{Answer, shown as said};
 use super::file::{Stage, Take};
 use super::meaning::Meaning;
-use super::product::{Boot, Check, Entry, Versions, Word, Work};
+use super::product::{Boot, Check, Entry, Interruption, Versions, Word, Work};
 use crate::drivers::text::clean;
 use farrier_update::version::{Scheme, compare_installed};
 use regex::Regex;
@@ -176,6 +176,14 @@ pub fn bay(pattern: &Regex, answer: &Answer, addresses: &[IpAddr]) -> Option<(St
         let bay = found.name("bay").filter(|_| addresses.contains(&address))?;
         Some((bay.as_str().to_owned(), address))
     })
+}
+
+/// Reads what an installation interrupts, in words for users; empty if no line tells.
+pub fn interruption(reading: &Interruption, answer: &Answer) -> String {
+    let text = answer.text();
+    let fits = |pattern: &Regex| text.lines().any(|line| pattern.is_match(line));
+    let remark = reading.remarks.iter().find(|(pattern, _)| fits(pattern));
+    remark.map(|(_, says)| says.clone()).unwrap_or_default()
 }
 
 /// Reads the text that is another one after each start; empty if it is not there.

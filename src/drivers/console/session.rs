@@ -40,6 +40,8 @@ pub(super) enum Ask {
     Work,
     /// The text that is another one after each start.
     Boot,
+    /// What an installation interrupts.
+    Interruption,
     /// What must be so before the device is changed, by number.
     Check(usize),
     /// A command that changes the device.
@@ -56,6 +58,7 @@ impl Ask {
             Self::Versions => Some(&product.versions.command),
             Self::Work => Some(&product.work.as_ref()?.command),
             Self::Boot => Some(&product.boot.as_ref()?.command),
+            Self::Interruption => Some(&product.interruption.as_ref()?.command),
             Self::Check(number) => Some(&product.checks.get(*number)?.command),
             Self::Request(verb) => Some(&product.requests.get(verb)?.command),
         }
@@ -67,7 +70,7 @@ impl Ask {
             Self::Enter(mode) => {
                 product.modes.get(mode)?.enter.as_ref().map(|way| Exchange::way(way, product))
             }
-            Self::Bay | Self::Versions | Self::Work | Self::Boot | Self::Check(_) => {
+            Self::Bay | Self::Versions | Self::Work | Self::Boot | Self::Interruption | Self::Check(_) => {
                 self.command(product).map(Exchange::reading)
             }
             Self::Request(verb) => product.requests.get(verb).map(Exchange::request),

@@ -154,7 +154,13 @@ fn survey(look: &Look) -> Survey {
         version: version.clone(),
         ..Firmware::default()
     });
-    Survey { facts, packages: packages.collect(), firmware: firmware.collect(), notes: notes(look) }
+    Survey {
+        facts,
+        packages: packages.collect(),
+        firmware: firmware.collect(),
+        notes: notes(look),
+        ..Survey::default()
+    }
 }
 
 /// Describes what is not configured.

@@ -71,11 +71,16 @@ pub(super) fn time(at: Millis) -> Option<Time> {
     jiff::Timestamp::from_millisecond(i64::try_from(at.0).ok()?).ok().map(Time)
 }
 
-/// Renders a component of the plan, with what the machine's package manager says about it.
-pub(super) fn planned(item: &PlanItem, simulation: Option<&Simulation>) -> PlannedComponent {
+/// Renders a component of the plan, with what the machine's package manager says about it, or the device about what
+/// is interrupted.
+pub(super) fn planned(
+    item: &PlanItem,
+    simulation: Option<&Simulation>,
+    interruption: &str,
+) -> PlannedComponent {
     let (action, message) = match &item.action {
         Action::Install { .. } => match simulation.map(|simulation| item.forecast(simulation)) {
-            None => ("Install", String::new()),
+            None => ("Install", interruption.to_owned()),
             Some(Forecast::Possible { besides }) => ("Install", besides),
             Some(Forecast::Refused { why }) => ("Blocked", why),
         },

@@ -5,6 +5,7 @@ use crate::harness::console::Console;
 use crate::harness::run::component;
 use crate::harness::{Conditions, Site, e2e, wait};
 use farrier::api::NodeUpdate;
+use farrier_console_double::Config;
 use farrier_console_double::fault::Fault;
 use farrier_console_double::image::Header;
 use serde_json::json;
@@ -53,7 +54,9 @@ const OBSTACLES: [Obstacle; 6] = [
 
 async fn hindered(site: &Site, name: &str) -> Console {
     if name == "model" {
-        return FOS.up_as(site, name, |config| config.model = "another".into()).await;
+        // And it restarts with an interruption.
+        let change = |config: &mut Config| (config.model, config.settings.ha) = ("another".into(), false);
+        return FOS.up_as(site, name, change).await;
     }
     let console = FOS.up(site, name, json!({})).await;
     match name {
@@ -92,6 +95,9 @@ fn what_keeps_a_switch_from_an_update_is_named_and_changes_nothing() {
                 assert!(found.message.contains(words), "{}: {words}: {}", one.name, found.message);
             }
             assert_eq!(update.state("Succeeded"), "False", "{}", one.name);
+            let interruption = if one.name == "model" { "disruptive" } else { "HA reboot" };
+            let plan = json!(update.status.as_ref().map(|status| &status.plan)).to_string();
+            assert!(plan.contains(interruption), "{}: {plan}", one.name);
             assert_eq!(console.entries("flash").len(), 0, "{}", one.name);
             is_over(&run, console).await;
         }

@@ -31,6 +31,7 @@ pub(super) struct Found {
     standing: Option<Standing>,
     boot: String,
     product: String,
+    interruption: String,
     /// The versions that the components are to have, by entry.
     wanted: BTreeMap<String, String>,
 }
@@ -55,7 +56,8 @@ impl Device {
             Some((component.own_entry()?.to_owned(), component.version.trim().to_owned()))
         });
         let wanted = wanted.collect();
-        Ok(Found { versions, standing, boot, product: self.product().name.clone(), wanted })
+        let interruption = self.interruption().await?;
+        Ok(Found { versions, standing, boot, product: self.product().name.clone(), interruption, wanted })
     }
 
     /// Reads how far the work of the device is; `None` if it shows none, or the product cannot be asked.
@@ -65,6 +67,22 @@ impl Device {
         }
         let said = self.reads(Ask::Work).await?;
         Ok(self.product().work.as_ref().and_then(|work| read::work(work, &said)))
+    }
+
+    /// Reads what an installation interrupts, once in an attempt; empty if the device does not tell it.
+    async fn interruption(&mut self) -> Result<String, Trouble> {
+        if self.interrupts.is_none() && self.product().interruption.is_some() {
+            let said = match self.reads(Ask::Interruption).await {
+                Ok(said) => Some(said),
+                // The plan says less, and is no worse for it.
+                Err(trouble) if trouble.is_answer => None,
+                Err(trouble) => return Err(trouble),
+            };
+            let told = self.product().interruption.as_ref().zip(said.as_ref());
+            self.interrupts =
+                Some(told.map(|(reading, said)| read::interruption(reading, said)).unwrap_or_default());
+        }
+        Ok(self.interrupts.clone().unwrap_or_default())
     }
 
     /// Reads the text that is another one after each start.
@@ -154,7 +172,8 @@ impl Found {
             health: installed.difference().unwrap_or_default(),
         });
         let facts = Facts { model: self.product.clone(), ..Facts::default() };
-        Survey { facts, packages: Vec::new(), firmware: firmware.collect(), notes: Vec::new() }
+        let interruption = self.interruption.clone();
+        Survey { facts, firmware: firmware.collect(), interruption, ..Survey::default() }
     }
 
     /// Returns the work that the device does. It names nobody: it is that of our open action, if there is one.

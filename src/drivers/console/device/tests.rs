@@ -61,6 +61,7 @@ async fn switch(change: impl FnOnce(&mut Product)) -> (Double, Device) {
         agreed: BTreeSet::new(),
         sent: BTreeMap::new(),
         actions: Vec::new(),
+        interrupts: None,
     };
     (double, device)
 }

@@ -13,6 +13,8 @@ pub struct Readings {
     pub work: Option<Work>,
     /// A text that is another one after each start.
     pub boot: Option<Boot>,
+    /// What an installation interrupts, for the plan.
+    pub interruption: Option<Interruption>,
     /// What must be so before the device is changed.
     #[serde(default)]
     pub checks: Vec<Check>,
@@ -127,6 +129,32 @@ pub enum Stage {
     Done,
     /// It failed, as the device says.
     Failed,
+}
+
+/// How it is read what an installation interrupts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interruption {
+    /// The command.
+    pub ask: Ask,
+    /// What lines of its answer mean. The first one that fits counts.
+    #[serde(default)]
+    pub words: Vec<Remark>,
+}
+
+/// What a line means for users.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remark {
+    /// A regular expression for a part of a line.
+    pub pattern: Option<String>,
+    /// What users read.
+    #[serde(default)]
+    pub says: String,
+    /// Where that is from.
+    pub cite: Option<String>,
+    /// Why it is not cited.
+    pub assumed: Option<String>,
 }
 
 /// How a text is read that is another one after each start.

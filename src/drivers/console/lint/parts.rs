@@ -3,7 +3,7 @@
 use super::{Fit, Lint};
 use crate::drivers::console::file;
 use crate::drivers::console::product::{
-    Boot, Check, Entry, Mode, Pager, Question, Reply, Request, Versions, Way, Word, Work,
+    Boot, Check, Entry, Interruption, Mode, Pager, Question, Reply, Request, Versions, Way, Word, Work,
 };
 use regex::Regex;
 
@@ -232,6 +232,23 @@ impl Lint<'_> {
             states.extend(pattern.map(|pattern| (pattern, state.means)));
         }
         Some(Work { command: command?, take: work.take, states })
+    }
+
+    /// `None` if it is not in the file, or something is wrong in it.
+    pub(super) fn interruption(&mut self) -> Option<Interruption> {
+        let interruption = self.file.readings.interruption.as_ref()?;
+        let command = self.command("readings.interruption.ask", &interruption.ask);
+        let mut remarks = Vec::new();
+        for (n, remark) in interruption.words.iter().enumerate() {
+            let at = format!("readings.interruption.words[{n}]");
+            self.source(&at, remark.cite.as_ref(), remark.assumed.as_ref());
+            if remark.says.trim().is_empty() {
+                self.find(&format!("{at}.says"), "write what users read in the plan");
+            }
+            let pattern = self.pattern(&format!("{at}.pattern"), remark.pattern.as_ref(), Fit::Part);
+            remarks.extend(pattern.map(|pattern| (pattern, remark.says.clone())));
+        }
+        Some(Interruption { command: command?, remarks })
     }
 
     /// `None` if it is not in the file, or something is wrong in it.

@@ -24,6 +24,7 @@ impl Lint<'_> {
         let versions = self.versions();
         let work = self.work();
         let boot = self.boot();
+        let interruption = self.interruption();
         let checks = self.checks();
         let mut requests = BTreeMap::new();
         for (verb, request) in &self.file.requests {
@@ -49,6 +50,7 @@ impl Lint<'_> {
             versions: versions?,
             work,
             boot,
+            interruption,
             checks,
             requests,
             pulls,

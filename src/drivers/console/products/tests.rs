@@ -36,6 +36,19 @@ fn the_files_have_no_findings() {
     }
 }
 
+/// A user would approve a plan without knowing that a whole fabric loses its paths.
+#[test]
+fn what_an_installation_interrupts_is_read() {
+    let product = fos();
+    let reading = product.interruption.as_ref().expect("a reading");
+    let read = |type_: &str| {
+        read::interruption(reading, &answer(&format!("switchName:     fc1\nswitchType:     {type_}\n")))
+    };
+    assert!(read("76.7").starts_with("disruptive:"), "{}", read("76.7"));
+    assert!(read("109.1").starts_with("HA reboot:"), "{}", read("109.1"));
+    assert_eq!(read("unknown"), "");
+}
+
 /// A machine would be typed at in the language of another one.
 #[test]
 fn the_product_of_a_machine_is_chosen_by_type_or_name() {

@@ -65,7 +65,7 @@ pub(super) fn survey(everything: &Everything) -> Survey {
         health: piece.health.clone().unwrap_or_default(),
     });
     let notes = everything.notes.iter().map(ToString::to_string).collect();
-    Survey { facts, packages: Vec::new(), firmware: firmware.collect(), notes }
+    Survey { facts, firmware: firmware.collect(), notes, ..Survey::default() }
 }
 
 #[cfg(test)]

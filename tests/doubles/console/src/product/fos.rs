@@ -82,8 +82,10 @@ pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next,
         "firmwaredownloadstatus" => status(session),
         "version" => version(session),
         "switchshow" => format!(
-            "switchName:\t{}\nswitchType:\t162.0\nswitchState:\tOnline\nswitchMode:\tNative\n",
-            session.device.host_name()
+            "switchName:\t{}\nswitchType:\t{}\nswitchState:\tOnline\nswitchMode:\tNative\n",
+            session.device.host_name(),
+            // The one of a Brocade 8000, which restarts with an interruption.
+            if session.device.settings().ha { "162.0" } else { "76.7" }
         ),
         "hashow" => ha_show(session),
         "switchstatusshow" => switch_status(session),

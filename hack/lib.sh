@@ -95,5 +95,20 @@ ensure_packages() {
   ) 9>"$CACHE/apt.lock"
 }
 
+# ensure_engine_test_packages: what the engine's tests need, in namespaces of their own.
+ensure_engine_test_packages() {
+  # They build packages and install them, also on machines without the usual tools.
+  command -v rpmbuild >/dev/null || ensure_packages rpm
+  ensure_packages busybox
+  # Firmware: the real fwupd with its test devices, and what unpacks the RPM packages of HPE.
+  ensure_packages fwupd dbus cpio
+  # Kernel modules: the real DKMS, and headers of a kernel to compile them with.
+  ensure_packages dkms "linux-headers-$(dpkg --print-architecture)" xz-utils
+  # The firewalls of namespaces.
+  ensure_packages nftables iptables iproute2
+  # Package managers with repositories that the tests make.
+  ensure_packages apt dnf zypper createrepo-c
+}
+
 # digest_of FILE…: one short digest over the content of files, as a cache key.
 digest_of() { cat "$@" | sha256sum | cut -c1-16; }

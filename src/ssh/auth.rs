@@ -296,6 +296,7 @@ fn lost(node: &str, heard: &Heard, error: &russh::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use super::super::channel_count::Count;
     use super::super::hostkey::HostKeys;
     use super::*;
     use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
@@ -330,7 +331,7 @@ mod tests {
         tokio::spawn(async move { run_stream(Arc::new(config), theirs, server).await?.await });
         let heard = Heard::default();
         let keys = HostKeys::parse("db", std::iter::empty(), true).unwrap();
-        let client = Client::new(keys, heard.clone(), watch::channel(Default::default()).0);
+        let client = Client::new(keys, heard.clone(), watch::channel(Count::default()).0);
         let config = Arc::new(russh::client::Config::default());
         let mut handle = russh::client::connect_stream(config, ours, client).await.unwrap();
         let credentials = Credentials { password: Some("secret".into()), ..Credentials::without_secrets() };

@@ -243,7 +243,7 @@ impl Lint<'_> {
             let at = format!("readings.interruption.words[{n}]");
             self.source(&at, remark.cite.as_ref(), remark.assumed.as_ref());
             if remark.says.trim().is_empty() {
-                self.find(&format!("{at}.says"), "write what users read in the plan");
+                self.find(format!("{at}.says"), "write what users read in the plan");
             }
             let pattern = self.pattern(&format!("{at}.pattern"), remark.pattern.as_ref(), Fit::Part);
             remarks.extend(pattern.map(|pattern| (pattern, remark.says.clone())));

@@ -28,7 +28,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 
 /// Timeout for the first response of the API server.
@@ -111,6 +111,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 /// # Errors
 /// As for [`run`].
 pub async fn run_with(args: Args, register: Register) -> anyhow::Result<()> {
+    let mut told = std::pin::pin!(Shutdown::listen()?.told());
     crate::descriptors::raise();
     let engines = engines(args.engines.as_deref())?;
     let cache = args.cache_dir.clone().unwrap_or_else(default_cache);
@@ -121,9 +122,16 @@ pub async fn run_with(args: Args, register: Register) -> anyhow::Result<()> {
     let store = store.counted_by(&metrics);
     let logs = args.machine_logs.store(args.cache_dir.as_deref(), &metrics)?;
     let instruments = Instruments::start(metrics, args.http_addr, &engines, &store).await?;
-    let (client, server, location) = client(&args, &instruments).await?;
-    check_definitions(&client, &server).await?;
-    fields::check(&client).await?;
+    let checked = async {
+        let (client, server, location) = client(&args, &instruments).await?;
+        check_definitions(&client, &server).await?;
+        fields::check(&client).await?;
+        anyhow::Ok((client, location))
+    };
+    let (client, location) = tokio::select! {
+        checked = checked => checked?,
+        () = &mut told => return Ok(()),
+    };
     let location =
         args.replica.namespace().or(args.namespace.first().map(String::as_str)).unwrap_or(&location);
     let replica = Replica::join(&client, location, &args.replica, &instruments.metrics).await?;
@@ -131,7 +139,7 @@ pub async fn run_with(args: Args, register: Register) -> anyhow::Result<()> {
     let tools = Tools { engines, store, metrics, calls: Registry::new(), logs: Some(logs) };
     let ended = tokio::select! {
         ended = work(&args, client, &replica, &instruments, register, tools) => ended,
-        told = shutdown_signal() => told,
+        () = told => Ok(()),
     };
     replica.leave().await;
     ended?;
@@ -235,11 +243,24 @@ async fn spread(
     }
 }
 
-async fn shutdown_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for signals")?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        result = tokio::signal::ctrl_c() => result.context("failed to listen for signals"),
+/// The signals that end the operator. From [`Shutdown::listen`] on none of them kills it.
+struct Shutdown {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Shutdown {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("failed to listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Returns when a signal has come.
+    async fn told(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

@@ -196,6 +196,22 @@ fn an_api_server_that_moves_silently_is_found_again() {
     });
 }
 
+/// A pod that is deleted while it waits for the API server would count as one that crashed.
+#[test]
+fn an_operator_that_is_told_to_end_while_it_starts_ends_well() {
+    e2e("startend", async |site| {
+        let server = ApiServer::of(site, &[]).await;
+        site.operator.kill();
+        server.line(Line::Silent);
+        site.operator.start();
+        site.operator.stop().await;
+        let log = site.operator.log();
+        let last = log.rsplit("---- started").next().expect("its log");
+        assert!(!last.contains("farrier is at work"), "{log}");
+        server.line(Line::Good);
+    });
+}
+
 /// A silent connection is closed after this time (`SILENCE_LIMIT`, src/cmd/cluster.rs).
 const SILENCE: Duration = Duration::from_mins(1);
 

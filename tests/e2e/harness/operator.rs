@@ -21,6 +21,14 @@ pub(crate) struct Operator {
     child: Mutex<Option<Child>>,
 }
 
+/// Reports whether a process handles SIGTERM, by its status in /proc.
+fn handles_term(status: &str) -> bool {
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Signal 15.
+    caught.is_some_and(|mask| mask & (1 << 14) != 0)
+}
+
 impl Operator {
     /// Creates an operator for one namespace without starting it. All its files are in `dir`.
     pub(crate) fn new(namespace: &str, name: &str, dir: &Path) -> Self {
@@ -138,9 +146,19 @@ impl Operator {
     }
 
     /// Sends SIGTERM and waits until the operator has ended. Panics if that takes too long, or if it reports an
-    /// error.
+    /// error. A process that was started a moment ago is given the time to handle the signal.
     pub(crate) async fn stop(&self) {
         let Some(mut child) = self.child.lock().unwrap().take() else { return };
+        let status = format!("/proc/{}/status", child.id());
+        wait::until("the operator to handle SIGTERM", wait::LIMIT, async || {
+            let status = std::fs::read_to_string(&status).unwrap_or_default();
+            if handles_term(&status) || child.try_wait().expect("its status").is_some() {
+                Ok(())
+            } else {
+                Err(status)
+            }
+        })
+        .await;
         lab::output("kill", ["-TERM", &child.id().to_string()]).await;
         let status = wait::until("the operator to end", wait::LIMIT, async || {
             child.try_wait().expect("its status").ok_or_else(|| "it is still running".to_owned())

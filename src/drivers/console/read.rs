@@ -214,17 +214,7 @@ mod tests {
 
     fn answer(lines: &[&str]) -> Answer {
         let lines = lines.iter().map(|line| (*line).to_owned()).collect();
-        let end = End::Prompt("user".to_owned());
-        Answer {
-            end,
-            lines,
-            refused: None,
-            missing: None,
-            answered: false,
-            signed_in: false,
-            accepted: false,
-            percent: None,
-        }
+        Answer::plain(End::Prompt("user".to_owned()), lines)
     }
 
     /// A device whose standby is not ready would be updated all the same, and stop what it does for others.

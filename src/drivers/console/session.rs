@@ -195,16 +195,7 @@ pub(super) fn gone() -> Answer {
 }
 
 fn ended(end: End) -> Answer {
-    Answer {
-        end,
-        lines: Vec::new(),
-        refused: None,
-        missing: None,
-        answered: false,
-        signed_in: false,
-        accepted: false,
-        percent: None,
-    }
+    Answer::plain(end, Vec::new())
 }
 
 /// The session as its task has it.

@@ -107,6 +107,20 @@ pub enum Unanswered {
 }
 
 impl Answer {
+    /// An answer in which nothing was found and nothing was asked.
+    pub(in crate::drivers::console) fn plain(end: End, lines: Vec<String>) -> Self {
+        Self {
+            end,
+            lines,
+            refused: None,
+            missing: None,
+            answered: false,
+            signed_in: false,
+            accepted: false,
+            percent: None,
+        }
+    }
+
     pub(super) fn new(
         end: End,
         lines: &[String],

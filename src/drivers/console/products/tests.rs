@@ -13,17 +13,7 @@ fn fos() -> Product {
 
 fn answer(text: &str) -> Answer {
     let lines = text.lines().map(|line| line.trim_end().to_owned()).collect();
-    let end = End::Prompt("admin".to_owned());
-    Answer {
-        end,
-        lines,
-        refused: None,
-        missing: None,
-        answered: false,
-        signed_in: false,
-        accepted: false,
-        percent: None,
-    }
+    Answer::plain(End::Prompt("admin".to_owned()), lines)
 }
 
 /// A file with a slip would be found by the first user of the device.

@@ -5,15 +5,15 @@
 //! reason.
 
 mod arrival;
+mod class;
 #[macro_use]
 mod declare;
 mod engine;
 
 pub use engine::{refusal_remedy, remedy};
 
-use declare::Class;
+use class::Class;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 reasons! {
     // Progress of work.
@@ -561,38 +561,6 @@ reasons! {
     ConnectionsRefused: Informational,
     /// The number of failed nodes is within the run's failure budget.
     WithinBudget: Informational,
-}
-
-impl Reason {
-    /// Returns the reason with this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|reason| reason.as_str() == name)
-    }
-
-    /// Reports whether the same attempt may succeed a little later.
-    pub const fn retryable(self) -> bool {
-        match self.class() {
-            Class::Transient | Class::UnreachableTransient => true,
-            Class::Informational | Class::Permanent | Class::UnreachablePermanent => false,
-        }
-    }
-
-    /// Reports whether the reason means that the machine was not reached at all.
-    ///
-    /// Such nodes are counted as `unreachable`, separately from `failed`: a machine that is switched off says
-    /// nothing about the update.
-    pub const fn unreachable(self) -> bool {
-        match self.class() {
-            Class::UnreachableTransient | Class::UnreachablePermanent => true,
-            Class::Informational | Class::Transient | Class::Permanent => false,
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 #[cfg(test)]

@@ -1,20 +1,4 @@
-//! How the reasons are declared: their classes, and the macro that makes the enum of the table.
-
-/// The class of a reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    /// Not a failure.
-    Informational,
-    /// A failure that may be gone a little later.
-    Transient,
-    /// A failure that lasts until a user acts. A wrong password is in this class, because repeated failures
-    /// lock accounts; so is a wrong host key.
-    Permanent,
-    /// The machine was not reached, but may be reachable a little later.
-    UnreachableTransient,
-    /// The machine was not reached, and will not be until a user acts.
-    UnreachablePermanent,
-}
+//! How the reasons are declared: the macro that makes the enum of the table.
 
 /// Declares the reasons in one place: the enum, the list, the names, the classes and the texts.
 macro_rules! reasons {

@@ -43,6 +43,7 @@ pub mod reboot;
 pub mod retry;
 pub mod run;
 pub mod version;
+pub mod window;
 
 pub use digest::digest_of;
 pub use installer::{InstallerKind, Installers};
@@ -57,3 +58,4 @@ pub use reboot::{RebootOrder, RebootPolicy};
 pub use retry::{Retry, after_failure, backoff};
 pub use run::{Decision, Effect, Observed, decide};
 pub use version::{Scheme, compare};
+pub use window::{Window, WindowError, WindowState};

@@ -55,6 +55,9 @@ pub const FINALIZER: &str = "farrier.dev/clean-up";
 /// left on machines stays until the lease of the engine expires.
 pub const ABANDON_ANNOTATION: &str = "farrier.dev/abandon";
 
+/// Annotation by which a user approves stages of a run: `<stage>@<status.planDigest>`, several separated by commas.
+pub const APPROVE_ANNOTATION: &str = "farrier.dev/approve";
+
 /// The name of another object in the same namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LocalRef {

@@ -3,6 +3,7 @@
 //! The runner makes attempts and knows no class of machine; the drivers carry them out. This module knows
 //! neither Kubernetes nor the API types.
 
+mod approval;
 mod callback;
 mod job;
 mod listen;
@@ -12,6 +13,7 @@ mod offers;
 mod view;
 mod waiting;
 
+pub use approval::ApprovedPlan;
 pub use callback::{Awaited, CallbackOptions, CallbackTarget, ListenerWait, ResolvedTarget};
 pub use job::{DeviceOrder, EarlierWork, Goal, Job, LogOptions, LogRetention, RecordedReboot, Tools};
 pub use listen::ListenOptions;

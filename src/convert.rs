@@ -6,11 +6,11 @@ use crate::api::baseline::{
 use crate::api::managed_node::{
     AddressFamily, Channel as ApiChannel, HostKeyPolicy, ManagedNode, Privilege as ApiPrivilege,
 };
-use crate::api::quantity::Span;
+use crate::api::quantity::{self, Span};
 use crate::api::tls::{Tls, TlsPolicy};
 use crate::api::update_run::{
-    DesiredState, Force as ApiForce, OnFailedDependency, Operation as ApiOperation,
-    OrderPolicy as ApiOrderPolicy, RebootPolicy, RebootWhen,
+    Approval as ApiApproval, DesiredState, Force as ApiForce, OnFailedDependency, Operation as ApiOperation,
+    OrderPolicy as ApiOrderPolicy, RebootPolicy, RebootWhen, Stage as ApiStage, Strategy,
 };
 use crate::api::{Baseline, UpdateRun};
 use crate::drivers::{HttpsSettings, Node, Privilege, SshSettings};
@@ -20,7 +20,9 @@ use farrier_network::table::{API_PORT, calls_back_always};
 use farrier_network::{Channel, MachineType, Scheme};
 use farrier_protocol::Detect;
 use farrier_update::reboot::{DEFAULT_DELAY, DEFAULT_TIMEOUT as DEFAULT_TIMEOUT_OF_REBOOT};
-use farrier_update::run::{BaselineId, Desired, MachineKind, Operation, OrderPolicy};
+use farrier_update::run::{
+    Approval, BaselineId, Desired, MachineKind, Operation, OrderPolicy, Rollout, Spread, Stage,
+};
 use farrier_update::{
     AppliesTo, Component, FailedDependency, Force, Millis, Needs, PayloadRef, RebootNeed, RebootOrder,
     Requirement, SignatureRef, digest_of,
@@ -231,6 +233,45 @@ pub fn desired(from: DesiredState) -> Desired {
         DesiredState::Plan => Desired::Plan,
         DesiredState::Pause => Desired::Pause,
         DesiredState::Cancel => Desired::Cancel,
+    }
+}
+
+/// Converts stages, budgets and fault domains. The selectors of stages are evaluated where the machines are known.
+pub fn rollout(from: &Strategy) -> Rollout {
+    // The patterns have no `..`: a field that was forgotten here would be silently ignored.
+    let Strategy { max_concurrent: _, stages, spread, failure_budget, unreachable_budget, retries: _ } = from;
+    let stage = |stage: &ApiStage| {
+        let ApiStage {
+            name,
+            selector: _,
+            count,
+            max_concurrent,
+            soak,
+            approval,
+            failure_budget,
+            unreachable_budget,
+        } = stage;
+        Stage {
+            name: name.clone(),
+            count: count.as_ref().and_then(quantity::limit),
+            max_concurrent: max_concurrent.as_ref().and_then(quantity::limit),
+            soak: soak.as_ref().and_then(Span::duration).unwrap_or_default(),
+            approval: match approval {
+                ApiApproval::Automatic => Approval::Automatic,
+                ApiApproval::Manual => Approval::Manual,
+            },
+            failure_budget: failure_budget.as_ref().and_then(quantity::budget),
+            unreachable_budget: unreachable_budget.as_ref().and_then(quantity::budget),
+        }
+    };
+    Rollout {
+        stages: stages.iter().map(stage).collect(),
+        failure_budget: failure_budget.as_ref().and_then(quantity::budget),
+        unreachable_budget: unreachable_budget.as_ref().and_then(quantity::budget),
+        spread: spread.as_ref().map(|spread| Spread {
+            label: spread.label.clone(),
+            max_unavailable: usize::try_from(spread.max_unavailable).unwrap_or(usize::MAX),
+        }),
     }
 }
 

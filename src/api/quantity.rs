@@ -59,6 +59,16 @@ pub fn limit(value: &IntOrString) -> Option<farrier_update::run::Limit> {
     }
 }
 
+/// Parses a budget: as [`limit`], and it may be zero.
+pub fn budget(value: &IntOrString) -> Option<farrier_update::run::Limit> {
+    use farrier_update::run::Limit;
+    let is_zero = match value {
+        IntOrString::Int(n) => *n == 0,
+        IntOrString::String(text) => text == "0%",
+    };
+    if is_zero { Some(Limit::Count(0)) } else { limit(value) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

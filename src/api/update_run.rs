@@ -1,10 +1,12 @@
 //! `UpdateRun`: brings selected machines to a baseline, with a strategy.
 
+mod rollout;
 mod status;
 
+pub use rollout::{Approval, Spread, Stage};
 pub use status::{
     CallbackStatus, Counts, FileService, ListenerState, ListenerStatus, NodeNote, OrderStep, OrderedNode,
-    RecordedBaseline, RunnerPorts, ServiceStatus, UpdateRunStatus,
+    RecordedBaseline, RunnerPorts, ServiceStatus, StageState, StageStatus, UpdateRunStatus,
 };
 
 use super::LocalRef;
@@ -35,6 +37,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Failed", type_ = "integer", json_path = ".status.counts.failed"),
     printcolumn(name = "Unreachable", type_ = "integer", json_path = ".status.counts.unreachable"),
     printcolumn(name = "Skipped", type_ = "integer", json_path = ".status.counts.skipped"),
+    printcolumn(name = "Stage", type_ = "string", json_path = ".status.stage"),
     printcolumn(
         name = "Succeeded",
         type_ = "string",
@@ -55,6 +58,8 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.operation == 'Inventory' || has(self.baselineRef)").message("baselineRef is needed unless operation is Inventory"))]
+#[x_kube(validation = Rule::new("[has(self.selector), has(self.nodes), has(self.retryOf)].exists_one(given, given)").message("exactly one of selector, nodes and retryOf is needed"))]
+#[x_kube(validation = Rule::new("has(self.selector) == has(oldSelf.selector) && has(self.nodes) == has(oldSelf.nodes)").message("selector, nodes and retryOf are immutable: make a new UpdateRun"))]
 #[x_kube(validation = Rule::new("has(self.baselineRef) == has(oldSelf.baselineRef)").message("baselineRef is immutable: make a new UpdateRun"))]
 #[x_kube(validation = Rule::new("has(self.ttlAfterFinished) == has(oldSelf.ttlAfterFinished)").message("ttlAfterFinished is immutable: make a new UpdateRun"))]
 pub struct UpdateRunSpec {
@@ -73,9 +78,27 @@ pub struct UpdateRunSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("operation is immutable: make a new UpdateRun"))]
     pub operation: Operation,
 
-    /// Selects the machines by their labels. An empty selector selects every ManagedNode of the namespace.
+    /// Selects the machines by their labels. An empty selector selects every ManagedNode of the namespace. Exactly
+    /// one of selector, nodes and retryOf is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("selector is immutable: make a new UpdateRun"))]
-    pub selector: LabelSelector,
+    pub selector: Option<LabelSelector>,
+
+    /// The names of the machines, if they are not selected by labels. The run waits for one that does not exist for
+    /// the duration of arrivalTimeout; then it counts as failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 253)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("nodes is immutable: make a new UpdateRun"))]
+    pub nodes: Vec<String>,
+
+    /// An earlier UpdateRun: only its machines that did not succeed are updated. What is done on machines must be
+    /// the same as there: operation, baselineRef (with unchanged content), channel, order, reboot,
+    /// onFailedDependency, force and acceptEula. Strategy and callback may differ. The run waits until the earlier
+    /// one has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("retryOf is immutable: make a new UpdateRun"))]
+    pub retry_of: Option<LocalRef>,
 
     /// The baseline that the machines should have. Not needed for Inventory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -211,18 +234,29 @@ pub struct Strategy {
     #[x_kube(validation = Rule::new("type(self) == string ? self.matches('^([1-9][0-9]?|100)%$') : self >= 1 && self <= 1000000").message("a number from 1 to 1000000, or a percentage from 1% to 100%"))]
     pub max_concurrent: IntOrString,
 
-    /// Groups of machines that are updated one after the other. Not supported yet: a run that sets it ends
-    /// with the reason NotYetSupported.
+    /// Groups of machines that are updated one after the other, such as a canary first. A machine belongs to the
+    /// first stage that selects it and has room for it; this is recorded once, when the run begins. Every machine of
+    /// the run must belong to a stage: the last stage usually has neither selector nor count. See docs/rollouts.md.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub stages: Vec<Stage>,
 
-    /// Number of machines that may fail before the run stops starting new ones: a number or a percentage.
-    /// If it is not set, any number may fail. Not supported yet: a run that sets it ends with the reason
-    /// NotYetSupported.
+    /// Never works on more machines at once in one fault domain, such as a rack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
+
+    /// Number of machines that may fail before the run stops starting new ones: a number or a percentage of all
+    /// machines of the run (rounded down). If it is not set, any number may fail. When more have failed, machines in
+    /// progress are finished, and the run ends with the reason FailureBudgetExceeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("type(self) == string ? self.matches('^([0-9]|[1-9][0-9]|100)%$') : self >= 0 && self <= 1000000").message("a number from 0 to 1000000, or a percentage from 0% to 100%"))]
     pub failure_budget: Option<IntOrString>,
+
+    /// As failureBudget, for machines that were never reached; they are not counted as failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("type(self) == string ? self.matches('^([0-9]|[1-9][0-9]|100)%$') : self >= 0 && self <= 1000000").message("a number from 0 to 1000000, or a percentage from 0% to 100%"))]
+    pub unreachable_budget: Option<IntOrString>,
 
     /// How many times the work on a machine is retried after a failure that may be temporary. The default
     /// is 0: it is not retried.
@@ -233,30 +267,19 @@ pub struct Strategy {
 
 impl Default for Strategy {
     fn default() -> Self {
-        Self { max_concurrent: ten(), stages: Vec::new(), failure_budget: None, retries: 0 }
+        Self {
+            max_concurrent: ten(),
+            stages: Vec::new(),
+            spread: None,
+            failure_budget: None,
+            unreachable_budget: None,
+            retries: 0,
+        }
     }
 }
 
 fn ten() -> IntOrString {
     IntOrString::Int(10)
-}
-
-/// A group of machines.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Stage {
-    /// Name of the stage.
-    #[schemars(length(min = 1, max = 63))]
-    pub name: String,
-    /// Number of machines: a number or a percentage. If it is not set, all remaining machines.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    // These are schema keywords, because a rule for each stage would exceed the cost limit of the API
-    // server.
-    #[schemars(extend("minimum" = 1, "maximum" = 1_000_000, "pattern" = "^([1-9][0-9]?|100)%$"))]
-    pub count: Option<IntOrString>,
-    /// How long to wait after this stage before the next stage begins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub soak: Option<Span>,
 }
 
 /// Whether Farrier reboots machines.

@@ -1,6 +1,6 @@
 //! The input of one attempt.
 
-use super::{CallbackOptions, ListenOptions};
+use super::{ApprovedPlan, CallbackOptions, ListenOptions};
 use crate::callback::Registry;
 use crate::engines::Engines;
 use crate::failure::Failure;
@@ -58,6 +58,8 @@ pub struct Job {
     /// How long the engine waits for others on the machine, in seconds: a locked package manager, missing
     /// disk space, another engine.
     pub wait_seconds: u64,
+    /// The plan that a user has approved, if the run asks for an approval and nothing has been changed yet.
+    pub approved: Option<ApprovedPlan>,
     /// Whether and how the machine is rebooted.
     pub reboot: RebootOrder,
     /// The reboot of the machine that was under way when an earlier process ended.

@@ -192,6 +192,7 @@ async fn job(
         on_failed_dependency: FailedDependency::default(),
         lease_seconds: operator::LEASE_SECONDS,
         wait_seconds: farrier_protocol::DEFAULT_WAIT_SECONDS,
+        approved: None,
         reboot: farrier_update::RebootOrder::default(),
         rebooting: None,
         installed_earlier: Vec::new(),

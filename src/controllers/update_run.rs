@@ -2,6 +2,7 @@
 
 mod act;
 mod facts;
+mod members;
 mod observe;
 mod relations;
 mod status;
@@ -14,7 +15,6 @@ use crate::api::{ABANDON_ANNOTATION, UpdateRun, condition};
 use crate::caches::Compared;
 use crate::publish::{self, CONTROLLER};
 use farrier_update::run::{Decision, Effect, Wake, decide};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use std::time::Duration;
 
@@ -118,8 +118,8 @@ async fn decide_run(context: &Context, run: &UpdateRun) -> Result<(observe::View
     let recorded = run.status.as_ref().is_some_and(|s| s.nodes.is_some());
     let what = Compared {
         namespace: &namespace(run),
-        // The labels of a recorded node may have changed since it was recorded.
-        nodes: if recorded { LabelSelector::default() } else { run.spec.selector.clone() },
+        // The labels of a recorded node may have changed since it was recorded, and named nodes have any labels.
+        nodes: run.spec.selector.clone().filter(|_| !recorded).unwrap_or_default(),
         baseline: run.spec.baseline_ref.as_ref().map(|reference| reference.name.as_str()),
     };
     if !context.caches.shows(&context.client, &what).await? {
@@ -140,7 +140,7 @@ async fn publish_status(
     view: &observe::View,
 ) -> Result<Option<Duration>, kube::Error> {
     let recorded = decision.effects.iter().find_map(|effect| match effect {
-        Effect::RecordTargets { nodes, left_out } => Some((nodes.clone(), left_out.clone())),
+        Effect::RecordTargets { nodes, left_out, stages: _ } => Some((nodes.clone(), left_out.clone())),
         Effect::RecordStarts { .. }
         | Effect::Start { .. }
         | Effect::SetIntent { .. }

@@ -52,6 +52,7 @@ impl Context {
             on_failed_dependency: FailedDependency::default(),
             lease_seconds: self.lease_seconds,
             wait_seconds: self.wait_seconds,
+            approved: None,
             reboot: RebootOrder::default(),
             rebooting: None,
             installed_earlier: Vec::new(),

@@ -2,9 +2,10 @@
 
 use super::{Context, actions};
 use crate::api::managed_node::ManagedNode;
-use crate::api::update_run::{Operation, RebootWhen, UpdateRun};
+use crate::api::node_update::NodeUpdateStatus;
+use crate::api::update_run::{Approval, Operation, RebootWhen, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
-use crate::attempt::{Awaited, DeviceOrder, EarlierWork, Goal, Job, ListenOptions, LogOptions};
+use crate::attempt::{ApprovedPlan, Awaited, DeviceOrder, EarlierWork, Goal, Job, ListenOptions, LogOptions};
 use crate::convert;
 use crate::drivers::{Abilities, Class};
 use crate::exposure;
@@ -80,6 +81,7 @@ impl Context {
             on_failed_dependency: convert::on_failed_dependency(run.spec.on_failed_dependency),
             lease_seconds: self.lease_seconds,
             wait_seconds: self.wait_seconds,
+            approved: None,
             reboot: convert::reboot(run.spec.reboot.clone(), run.spec.force),
             rebooting: None,
             installed_earlier: self.installed_earlier(update),
@@ -234,6 +236,18 @@ const fn scope(operation: Operation) -> Scope {
         Operation::Stage => Scope::Stage,
         Operation::Inventory | Operation::Update => Scope::Install,
     }
+}
+
+/// Returns the plan that a user has approved. After something was changed, the plan is another one.
+pub(super) fn approved(status: &NodeUpdateStatus, run: &UpdateRun) -> Option<ApprovedPlan> {
+    let mut asks = run.spec.strategy.stages.iter().filter(|stage| stage.approval == Approval::Manual);
+    asks.next()?;
+    let begun = status.components.iter().any(|component| component.started_at.is_some());
+    let digest = status.plan_digest.clone().filter(|_| !begun && status.actions.is_empty())?;
+    let installs = status.plan.iter().filter(|planned| planned.action == "Install");
+    let installs =
+        installs.map(|planned| (planned.name.clone(), (planned.from.clone(), planned.to.clone()))).collect();
+    Some(ApprovedPlan { digest, installs })
 }
 
 /// Returns the goal of an attempt for this operation.

@@ -8,7 +8,7 @@ mod retry;
 mod status;
 
 use super::clean_up::is_missing;
-use super::load::Attempt;
+use super::load::{Attempt, approved};
 use super::machine_offers::MachineOffers;
 use super::render::Phase;
 use super::{Context, TaskControl, actions, count};
@@ -195,7 +195,8 @@ impl UpdateWorker<'_> {
                 until: millis(&reboot.until),
                 boot_id: reboot.boot_id.clone(),
             });
-            Attempt { job: Job { resumed, rebooting, callback, ..job }, driver }
+            let approved = run.as_deref().and_then(|run| approved(&self.old, run));
+            Attempt { job: Job { resumed, approved, rebooting, callback, ..job }, driver }
         });
         let end = match &loaded {
             Ok(attempt) => {

@@ -79,6 +79,7 @@ pub(crate) fn job(
         on_failed_dependency: FailedDependency::default(),
         lease_seconds: 900,
         wait_seconds: 60,
+        approved: None,
         reboot: RebootOrder::default(),
         rebooting: None,
         installed_earlier: Vec::new(),

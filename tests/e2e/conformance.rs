@@ -194,6 +194,7 @@ impl Subject for Linuxed<'_> {
             on_failed_dependency: FailedDependency::default(),
             lease_seconds: 900,
             wait_seconds: 20,
+            approved: None,
             reboot: farrier_update::RebootOrder::default(),
             rebooting: None,
             installed_earlier: Vec::new(),

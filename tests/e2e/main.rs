@@ -48,6 +48,7 @@ mod ports;
 mod reboot;
 mod replicas;
 mod repositories;
+mod rollout;
 mod sequence;
 mod steering;
 mod versions;

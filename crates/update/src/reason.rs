@@ -9,13 +9,15 @@ mod class;
 #[macro_use]
 mod declare;
 mod engine;
+#[macro_use]
+mod runs;
 
 pub use engine::{refusal_remedy, remedy};
 
 use class::Class;
 use serde::{Deserialize, Serialize};
 
-reasons! {
+with_reasons_of_runs! {
     // Progress of work.
 
     /// The requested work is done and verified. No action is needed.
@@ -425,57 +427,6 @@ reasons! {
     /// An internal error in Farrier. Please report it, with the message.
     InternalError: Permanent,
 
-    // Runs.
-
-    /// The node no longer exists.
-    NodeNotFound: Permanent,
-    /// The baseline does not exist. Create it: a run waits for it for the duration of `arrivalTimeout`. If
-    /// the message says that the baseline was replaced, create it again with its earlier content, or start a
-    /// new run.
-    BaselineNotFound: Permanent,
-    /// The baseline cannot be carried out; the message gives the cause. Create a corrected baseline and a new
-    /// run.
-    BaselineInvalid: Permanent,
-    /// The run's selector matches no node that may be updated. Check the labels. A run waits for nodes for
-    /// the duration of `arrivalTimeout`.
-    NoNodesSelected: Permanent,
-    /// The run's selector cannot be parsed. Start a new run with a corrected selector.
-    SelectorInvalid: Permanent,
-    /// All nodes succeeded.
-    AllSucceeded: Informational,
-    /// At least one node did not succeed; see `status.failing`.
-    SomeFailed: Permanent,
-    /// Another run is working on the node. The node is started when that run has finished with it.
-    WaitingForNode: Informational,
-    /// A node that comes before this one has not ended; the message names it. This node is begun when that has
-    /// succeeded. See docs/order.md.
-    WaitingForPredecessor: Informational,
-    /// A partner of the node is being worked on; the message names it, and its run if that is another one. The node
-    /// is begun when that has ended.
-    PartnerAtWork: Informational,
-    /// The node was not begun, because a node before it or a partner did not succeed; the message names it. See to
-    /// that node, then start a new run.
-    Skipped: Permanent,
-    /// `spec.managedBy` names a ManagedNode that does not exist. Create it, or correct the field: a run waits for it
-    /// for the duration of `arrivalTimeout`.
-    ManagerNotFound: Permanent,
-    /// The order of the nodes goes in a circle, which the message draws. Correct `spec.managedBy` of one of them, then
-    /// start a new run.
-    OrderCycle: Permanent,
-    /// The number of nodes in progress has reached `maxConcurrent`. The node is started when another node is
-    /// done.
-    WaitingForSlot: Informational,
-    /// An attempt failed, and another attempt follows at the given time.
-    WaitingForRetry: Informational,
-    /// The node waits for a runner. Check that the operator's pods are running.
-    WaitingForRunner: Informational,
-    /// The runner that worked on the machine no longer answers, and another runner continues its work.
-    /// Nothing is done twice. Find out why the runner ended.
-    RunnerLost: Informational,
-    /// The run is being cancelled: components in progress finish, and machines are cleaned up. Wait.
-    Cancelling: Informational,
-    /// This does not apply to the run, the node or the component; the message says why.
-    NotRequired: Informational,
     // The network.
 
     /// The callback server of the run can be reached; the message says where.
@@ -559,7 +510,7 @@ reasons! {
     FileServiceClosed: Informational,
     /// The callback server rejected connections that do not belong to the run; the message says how many.
     ConnectionsRefused: Informational,
-    /// The number of failed nodes is within the run's failure budget.
+    /// The numbers of failed and of unreachable nodes are within the budgets of the run.
     WithinBudget: Informational,
 }
 

@@ -14,6 +14,7 @@
 //! - `run/begin.rs`: how nodes are started.
 //! - `run/progress.rs`: the progress of one node.
 //! - `run/order.rs`: which nodes are begun after others, and which are never in flight together.
+//! - `run/rollout.rs`: stages, budgets and fault domains: which nodes may be begun at present, and when none is.
 //! - `run/runners.rs`: which runner works on a node.
 //! - `run/paths.rs`: which network paths must be open for a node.
 //! - `run/waiting.rs`: what nodes and runs wait for.
@@ -31,6 +32,7 @@ mod decision;
 mod order;
 mod paths;
 mod progress;
+mod rollout;
 mod runners;
 mod select;
 mod state;
@@ -41,16 +43,21 @@ mod waiting;
 pub use arrivals::{Arrivals, SETTLE};
 pub use baseline::BaselineId;
 pub use decide::decide;
-pub use decision::{Cond, CondStatus, Counts, Decision, Effect, Failing, RunSummary, WaitingOn, Wake};
+pub use decision::{
+    Cond, CondStatus, Counts, Decision, Effect, Failing, RunSummary, StageState, StageSummary, WaitingOn,
+    Wake,
+};
 pub use order::{
     BY_TYPE, IfUnreachable, MachineKind, Manager, OrderPolicy, OrderStep, OrderedNode, Relations, TypeEdge,
     groups,
 };
 pub use paths::{NetworkPaths, PathState};
+pub use rollout::{Approval, ApprovalGiven, Rollout, Spread, Stage, StageRecord};
 pub use runners::{Runners, reassign};
 
 use crate::model::{Millis, NodeName, RunName, RunnerName};
 use crate::reason::Reason;
+use crate::window::WindowState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -85,6 +92,9 @@ pub struct Observed {
     /// After the list of nodes is recorded, exactly the nodes of that list; before that, all nodes that the
     /// selector matches.
     pub targets: BTreeMap<NodeName, TargetFacts>,
+    /// How many nodes of each fault domain are in flight in other runs, see [`Rollout::spread`]. As
+    /// [`TargetFacts::claimed_by`], this must not be stale.
+    pub busy_elsewhere: BTreeMap<Option<String>, usize>,
 }
 
 /// The facts about the run.
@@ -98,6 +108,21 @@ pub struct RunFacts {
     pub operation: Operation,
     /// The maximum number of nodes in progress at the same time.
     pub max_concurrent: Limit,
+    /// In which manner the nodes are brought to the baseline.
+    pub rollout: Rollout,
+    /// What the run's status contains about each stage of the rollout; empty until the list of nodes is recorded.
+    pub stages: Vec<StageRecord>,
+    /// The approvals that users have given.
+    pub approvals: Vec<ApprovalGiven>,
+    /// The digest of the plans of all nodes that have a plan. After the first node has begun to carry out its plan,
+    /// that of the plans as they were then.
+    pub plan_digest: Option<String>,
+    /// Whether the maintenance window is open; `None` if the run has none. Only updates wait for it.
+    pub window: Option<WindowState>,
+    /// Whether the nodes were named one by one, so that one that does not exist is waited for.
+    pub names_nodes: bool,
+    /// What prevents the run from repeating another one; `None` if it may, or repeats none.
+    pub retry: Option<RetryProblem>,
     /// Whether the types of machines order the nodes.
     pub order: OrderPolicy,
     /// The maximum number of further attempts after a failed attempt. The runner counts the attempts.
@@ -121,8 +146,30 @@ pub struct RunFacts {
     pub planning: BTreeSet<NodeName>,
     /// Nodes that the recorded list omits because of `spec.hold`.
     pub left_out: Vec<NodeName>,
-    /// Why the selector cannot be parsed.
+    /// Why the selector of the run or of a stage cannot be parsed, with the field.
     pub selector_error: Option<String>,
+}
+
+/// What prevents a run from repeating another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RetryProblem {
+    /// The other run does not exist.
+    Missing {
+        /// Its name.
+        run: RunName,
+    },
+    /// The other run has not ended.
+    Unfinished {
+        /// Its name.
+        run: RunName,
+    },
+    /// Something else would be done on the machines.
+    Differs {
+        /// Its name.
+        run: RunName,
+        /// The fields that differ.
+        fields: Vec<String>,
+    },
 }
 
 /// The user's desired state of a run.
@@ -166,6 +213,16 @@ impl Limit {
             Self::Percent(percent) => {
                 let percent = usize::try_from(percent).unwrap_or(usize::MAX);
                 (total.saturating_mul(percent) / 100).max(1)
+            }
+        }
+    }
+
+    /// Returns how many of `total` nodes may fail, if this is a budget: a percentage may be no node at all.
+    pub fn tolerated(self, total: usize) -> usize {
+        match self {
+            Self::Count(_) => self.of(total),
+            Self::Percent(percent) => {
+                total.saturating_mul(usize::try_from(percent).unwrap_or(usize::MAX)) / 100
             }
         }
     }
@@ -214,6 +271,14 @@ pub struct TargetFacts {
     pub unfit: Option<(Reason, String)>,
     /// How the node is related to other nodes.
     pub relations: Relations,
+    /// The recorded stage of the node, as an index of [`Rollout::stages`]; zero if the run has none.
+    pub stage: usize,
+    /// Before the list of nodes is recorded: the stages whose selectors select the node, in their order.
+    pub selected_by: Vec<usize>,
+    /// How long an update of the node takes, as far as that is known.
+    pub expected: Option<Duration>,
+    /// The fault domain of the node, see [`Rollout::spread`]; `None` if the node does not tell.
+    pub domain: Option<String>,
     /// Whether the machine has to connect to the callback server: the engine of a machine whose channel is
     /// `Callback` always, a machine without an engine only while it fetches an image. So a node at work
     /// may begin to need the ports, and stop needing them.

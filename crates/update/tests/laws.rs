@@ -10,10 +10,14 @@
 mod law;
 #[path = "laws/order.rs"]
 mod order;
+#[path = "laws/rollout.rs"]
+mod rollout;
 #[path = "laws/sequence.rs"]
 mod sequence;
 #[path = "laws/story.rs"]
 mod story;
+#[path = "laws/work.rs"]
+mod work;
 #[path = "laws/world.rs"]
 mod world;
 
@@ -27,7 +31,8 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use story::{ReplicaEvent, Step, run, step, ties};
-use world::{DelayedWrite, Opened, Run, WorkResult, World, Write};
+use work::WorkResult;
+use world::{DIGEST, DelayedWrite, Opened, Run, World, Write};
 
 /// The end that each run reported first, to be compared with its later reports.
 type Ends = BTreeMap<RunName, String>;
@@ -150,6 +155,17 @@ fn moving(world: &World, pick: usize) -> Option<(RunName, NodeName)> {
     pick.checked_rem(moving.len()).map(|index| moving.swap_remove(index))
 }
 
+/// Half-open network paths become stuck, or stuck paths are released.
+fn stick(world: &mut World, run: Option<&RunName>) {
+    if let Some(run) = run.and_then(|name| world.runs.get_mut(name)) {
+        run.paths = match run.paths {
+            Opened::Half => Opened::Stuck,
+            Opened::Stuck => Opened::Half,
+            other @ (Opened::No | Opened::Yes | Opened::Closing) => other,
+        };
+    }
+}
+
 /// Plays one step.
 fn play(world: &mut World, history: &[World], step: &Step) -> Check {
     let runs: Vec<RunName> = world.runs.keys().cloned().collect();
@@ -199,23 +215,20 @@ fn play(world: &mut World, history: &[World], step: &Step) -> Check {
                 run.baseline = facts.clone();
             }
         }
-        Step::Replicas(replica_event) => play_replica_event(world, &runs, replica_event)?,
-        Step::Stick { run } => {
+        Step::Approve { run, right } => {
             if let Some(run) = runs.get(*run).and_then(|name| world.runs.get_mut(name)) {
-                run.paths = match run.paths {
-                    Opened::Half => Opened::Stuck,
-                    Opened::Stuck => Opened::Half,
-                    other @ (Opened::No | Opened::Yes | Opened::Closing) => other,
-                };
+                run.approve(if *right { DIGEST } else { "sha256:bb" });
             }
         }
+        Step::Replicas(replica_event) => play_replica_event(world, &runs, replica_event)?,
+        Step::Stick { run } => stick(world, runs.get(*run)),
         Step::Tick { seconds } => world.now = world.now.after(Duration::from_secs(*seconds)),
     }
     law::world(world)
 }
 
-/// Advances the time until a run stops waiting for missing objects; returns false if no run
-/// waits.
+/// Advances the time until a run stops waiting for missing objects, for a stage or for its window; returns
+/// false if no run waits.
 fn pass(world: &mut World) -> bool {
     let open = |name: &RunName| world.runs[name].end.is_none();
     let decisions = world.alive().into_iter().filter(open).map(|name| {
@@ -223,7 +236,8 @@ fn pass(world: &mut World) -> bool {
         (waits, decide(&world.observe(&name)))
     });
     let waits = |waits: bool, decision: &Decision| {
-        waits || decision.waiting.iter().any(|(_, on)| on.reason == Reason::ManagerNotFound)
+        let by_time = [Reason::ManagerNotFound, Reason::Soaking, Reason::OutsideWindow];
+        waits || decision.waiting.iter().any(|(_, on)| by_time.contains(&on.reason))
     };
     let wakes =
         decisions.filter(|(own, decision)| waits(*own, decision)).filter_map(|(_, decision)| match decision
@@ -292,6 +306,16 @@ fn rest(world: &mut World) -> Check {
     law::paths(world)
 }
 
+/// Returns a run that succeeds: its baseline is there, its stages have all nodes and are approved.
+fn without_faults(run: Run) -> Run {
+    let mut run = Run { baseline: BaselineFacts::Ready, not_supported: vec![], selects_half: vec![], ..run };
+    if let Some(last) = run.rollout.stages.last_mut() {
+        last.count = None;
+    }
+    run.approve(DIGEST);
+    run
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
@@ -330,13 +354,13 @@ proptest! {
     /// nothing until its TTL expires.
     #[test]
     fn a_world_without_faults_comes_to_rest(nodes in 1..9_usize, ties in ties(), run in run()) {
-        let plain = Run { baseline: BaselineFacts::Ready, not_supported: vec![], desired: Desired::Run, ..run };
+        let plain = without_faults(Run { desired: Desired::Run, ..run });
         let ttl = plain.ttl;
         let ordered = plain.operation == Operation::Update;
         let mut world = World::new(nodes, vec![plain], &ties);
         let name = RunName::from("run-0");
-        let circular = ordered && sequence::is_circular(&world.observe(&name));
         settle(&mut world, &mut Ends::new())?;
+        let circular = ordered && sequence::is_circular(&world.observe(&name));
         let (end, at) = world.runs[&name].end.clone().unwrap();
         prop_assert_eq!(end.reason, if circular { Reason::OrderCycle } else { Reason::AllSucceeded });
         prop_assert_eq!(world.created.len(), if circular { 0 } else { nodes });
@@ -350,10 +374,10 @@ proptest! {
     /// A plan changes nothing until it is carried out, and then continues with the same nodes.
     #[test]
     fn a_plan_waits_and_is_then_carried_out(nodes in 1..9_usize, ties in ties(), run in run()) {
-        let plan = Run { baseline: BaselineFacts::Ready, not_supported: vec![], desired: Desired::Plan, ..run };
+        let plan = without_faults(Run { desired: Desired::Plan, ..run });
         let mut world = World::new(nodes, vec![plan], &ties);
-        prop_assume!(!sequence::is_circular(&world.observe(&RunName::from("run-0"))));
         settle(&mut world, &mut Ends::new())?;
+        prop_assume!(!sequence::is_circular(&world.observe(&RunName::from("run-0"))));
         let planned = |world: &World| {
             world.updates.values().filter(|update| update.phase == UpdatePhase::Planned).count()
         };

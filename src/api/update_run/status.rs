@@ -19,7 +19,7 @@ pub struct UpdateRunStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 
-    /// Digest of the plans of all machines, once all plans are known.
+    /// Digest of the plans of all machines, once all plans are known. It is what an approval of a stage names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_digest: Option<String>,
 
@@ -53,6 +53,14 @@ pub struct UpdateRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub order: Vec<OrderStep>,
 
+    /// The stages of the run, in their order. The machines in nodes are listed by stage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageStatus>,
+
+    /// The name of the first stage that has not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+
     /// Machines that match the selector and are left out because of spec.hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
@@ -83,6 +91,54 @@ pub struct UpdateRunStatus {
     /// Time at which the run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
+}
+
+/// The progress of a stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StageStatus {
+    /// Name of the stage.
+    pub name: String,
+    /// Number of its machines.
+    pub nodes: u32,
+    /// Waiting (an earlier stage comes first, or machines are being planned), AwaitingApproval, InProgress, Soaking
+    /// (until the given time), Finished or Stopped (the run starts no further machines).
+    pub state: StageState,
+    /// Machines that succeeded.
+    pub succeeded: u32,
+    /// Machines that failed.
+    pub failed: u32,
+    /// Machines that were never reached.
+    pub unreachable: u32,
+    /// Time at which the first machine of the stage was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// Time at which all machines of the stage had ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+    /// While the stage is Soaking: when the next stage begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+    /// Digest of the plan for which the stage was approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_plan: Option<String>,
+}
+
+/// How far a stage is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StageState {
+    /// An earlier stage comes first, or machines are being planned.
+    Waiting,
+    /// A user has to approve it.
+    AwaitingApproval,
+    /// Its machines are worked on.
+    InProgress,
+    /// Its machines have ended, and the next stage begins later.
+    Soaking,
+    /// Its machines have ended.
+    Finished,
+    /// The run starts no further machines.
+    Stopped,
 }
 
 /// The baseline that a run began with.
@@ -219,7 +275,8 @@ pub struct Counts {
     pub unreachable: u32,
     /// Machines whose work was cancelled.
     pub cancelled: u32,
-    /// Machines that were not begun because a machine before them, or a partner, did not succeed.
+    /// Machines that were not begun: a machine before them, or a partner, did not succeed, or the run starts no further
+    /// machines.
     pub skipped: u32,
 }
 

@@ -251,18 +251,17 @@ fn key(object: &impl kube::ResourceExt) -> (String, String) {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// Returns the machines of a run: those recorded in its status, or those that its selector matches now.
+/// Returns the machines of a run: those recorded in its status, or those that it names or selects now.
 fn members<'a>(run: &UpdateRun, nodes: &'a [ManagedNode]) -> anyhow::Result<Vec<&'a ManagedNode>> {
     let here = nodes.iter().filter(|node| node.namespace() == run.namespace());
     if let Some(recorded) = run.status.as_ref().and_then(|status| status.nodes.as_ref()) {
         return Ok(here.filter(|node| recorded.contains(&node.name_any())).collect());
     }
-    let selector: Selector = run
-        .spec
-        .selector
-        .clone()
-        .try_into()
-        .with_context(|| format!("spec.selector of {}", run.name_any()))?;
+    let Some(selector) = run.spec.selector.clone() else {
+        return Ok(here.filter(|node| run.spec.nodes.contains(&node.name_any())).collect());
+    };
+    let selector: Selector =
+        selector.try_into().with_context(|| format!("spec.selector of {}", run.name_any()))?;
     Ok(here.filter(|node| selector.matches(node.labels())).collect())
 }
 

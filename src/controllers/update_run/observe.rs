@@ -4,22 +4,24 @@ use super::super::Context;
 use super::super::assign;
 use super::super::baseline::problems;
 use super::facts::{facts, is_of, reason};
+use super::members::{self, Members};
 use super::namespace;
 use super::relations::Neighbours;
 use crate::api::node_update;
-use crate::api::update_run::{Operation as ApiOperation, UpdateRunSpec};
-use crate::api::{ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
+use crate::api::update_run::{Operation as ApiOperation, StageStatus, UpdateRunSpec};
+use crate::api::{APPROVE_ANNOTATION, ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
 use crate::convert::{self, millis};
 use crate::drivers::Class;
 use crate::exposure::{self, ActiveMachine};
 use crate::runner;
 use farrier_network::Phase;
+use farrier_update::plan::combined_digest;
 use farrier_update::run::{
-    Arrivals, BaselineFacts, BaselineId, Limit, Observed, RunEnd, RunFacts, TargetFacts,
+    ApprovalGiven, Arrivals, BaselineFacts, BaselineId, Limit, Observed, RunEnd, RunFacts, StageRecord,
+    TargetFacts,
 };
 use farrier_update::{Millis, NodeName, Reason, RunName};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::{Selector, SelectorExt};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use std::collections::BTreeMap;
@@ -45,59 +47,99 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
     nodes.retain(|node| node.namespace().as_deref() == Some(&namespace));
     let neighbours = Neighbours::new(run, &nodes, &updates, &context.own_writes.runs(&context.caches));
     let now = millis(&condition::now());
-    let (names, selector_error) = target_names(context, run, &namespace);
-    let mut targets = BTreeMap::new();
-    let mut plan_digests = BTreeMap::new();
-    let mut machines = Vec::new();
-    let arrivals = arrivals(context, run, &names, now, confirmed);
-    let mut with_engine = None;
-    for name in names {
-        let node = context.caches.nodes.get(&ObjectRef::new(&name).within(&namespace));
-        let own = updates.iter().find(|u| is_of(u, run) && u.spec.node_ref.name == name);
-        if let Some(digest) = own.and_then(|u| u.status.as_ref()?.plan_digest.clone()) {
-            plan_digests.insert(NodeName(name.clone()), digest);
+    let members = Members::of(context, run, &nodes, &updates);
+    let own: BTreeMap<&str, &NodeUpdate> = updates
+        .iter()
+        .filter(|update| is_of(update, run))
+        .map(|update| (update.spec.node_ref.name.as_str(), &**update))
+        .collect();
+    let arrivals = arrivals(context, run, &members.names, now, confirmed);
+    let mut seen = Seen::default();
+    for (name, stage) in members.names.iter().zip(members::recorded_stages(run)) {
+        let node = context.caches.nodes.get(&ObjectRef::new(name).within(&namespace));
+        let update = own.get(name.as_str()).copied();
+        seen.add(context, run, &neighbours, name, node.as_ref(), update);
+        if let Some(target) = seen.targets.get_mut(&NodeName::from(name.as_str())) {
+            target.stage = stage;
+            target.selected_by = members.selected_by(node.as_deref());
         }
-        let claimed_by = neighbours.claimed_by(&name);
-        let way_back = node.as_ref().and_then(|n| exposure::way_back(n, run, at_work(own.map(|u| &**u))));
-        let unfit = node.as_ref().and_then(|n| context.exposer.site.misplaced(n));
-        let unfit = unfit.map(|message| (Reason::AddressInClusterRange, message));
-        if let Some(node) = &node
-            && needs_paths(node, own.map(|u| &**u), claimed_by.is_some() || unfit.is_some())
-        {
-            let phase = phase_of(own.map(|u| &**u));
-            let session = own.and_then(|update| update.uid()).unwrap_or_default();
-            let listen = exposure::listen_ports(node, run, &session);
-            machines.push(ActiveMachine { node: node.clone(), phase, way_back, listen });
-        }
-        if node.as_ref().and_then(|n| class_of(context, n)).is_some_and(|c| c.abilities().takes_engine) {
-            with_engine.get_or_insert_with(|| name.clone());
-        }
-        targets.insert(
-            NodeName(name.clone()),
-            TargetFacts {
-                exists: node.is_some(),
-                created: node.as_ref().map(|n| created(n.meta())).unwrap_or_default(),
-                hold: node.as_ref().is_some_and(|n| n.spec.hold),
-                claimed_by,
-                unfit,
-                relations: neighbours.relations(&name),
-                calls_back: way_back.is_some(),
-                update: own.map(|u| facts(u)),
-            },
-        );
     }
+    let Seen { targets, plan_digests, mut machines, with_engine } = seen;
     machines.extend(managers(context, &machines));
     let (facts_of_baseline, baseline) = baseline_facts(context, run, &namespace);
     let observed = Observed {
         now,
-        run: run_facts(run, selector_error, with_engine.as_deref()),
+        run: run_facts(run, members, with_engine.as_deref(), plan_digest(run, &own, &plan_digests)),
         baseline: facts_of_baseline,
         arrivals,
         paths: context.exposer.observe(run, &context.own_writes.runs(&context.caches), &machines, now),
         runners: assign::runners(context),
         targets,
+        busy_elsewhere: neighbours.busy(|node| domain(run, node)),
     };
     View { observed, plan_digests, baseline, machines }
+}
+
+/// What was seen of the machines of a run.
+#[derive(Default)]
+struct Seen {
+    targets: BTreeMap<NodeName, TargetFacts>,
+    plan_digests: BTreeMap<NodeName, String>,
+    machines: Vec<ActiveMachine>,
+    /// A machine that takes an engine, if there is one.
+    with_engine: Option<String>,
+}
+
+impl Seen {
+    /// Adds a machine, and its NodeUpdate if there is one.
+    fn add(
+        &mut self,
+        context: &Context,
+        run: &UpdateRun,
+        neighbours: &Neighbours<'_>,
+        name: &str,
+        node: Option<&Arc<ManagedNode>>,
+        update: Option<&NodeUpdate>,
+    ) {
+        if let Some(digest) = update.and_then(|u| u.status.as_ref()?.plan_digest.clone()) {
+            self.plan_digests.insert(NodeName::from(name), digest);
+        }
+        let claimed_by = neighbours.claimed_by(name);
+        let way_back = node.and_then(|n| exposure::way_back(n, run, at_work(update)));
+        let unfit = node.and_then(|n| context.exposer.site.misplaced(n));
+        let unfit = unfit.map(|message| (Reason::AddressInClusterRange, message));
+        if let Some(node) = node
+            && needs_paths(node, update, claimed_by.is_some() || unfit.is_some())
+        {
+            let phase = phase_of(update);
+            let session = update.and_then(ResourceExt::uid).unwrap_or_default();
+            let listen = exposure::listen_ports(node, run, &session);
+            self.machines.push(ActiveMachine { node: node.clone(), phase, way_back, listen });
+        }
+        if node.and_then(|n| class_of(context, n)).is_some_and(|c| c.abilities().takes_engine) {
+            self.with_engine.get_or_insert_with(|| name.to_owned());
+        }
+        let target = TargetFacts {
+            exists: node.is_some(),
+            created: node.map(|n| created(n.meta())).unwrap_or_default(),
+            hold: node.is_some_and(|n| n.spec.hold),
+            claimed_by,
+            unfit,
+            relations: neighbours.relations(name),
+            stage: 0,
+            selected_by: Vec::new(),
+            expected: None,
+            domain: node.and_then(|node| domain(run, node)),
+            calls_back: way_back.is_some(),
+            update: update.map(facts),
+        };
+        self.targets.insert(NodeName::from(name), target);
+    }
+}
+
+/// Returns the fault domain of a machine, if the run is spread and the machine has the label.
+fn domain(run: &UpdateRun, node: &ManagedNode) -> Option<String> {
+    node.labels().get(&run.spec.strategy.spread.as_ref()?.label).cloned()
 }
 
 fn class_of(context: &Context, node: &ManagedNode) -> Option<&'static dyn Class> {
@@ -168,23 +210,6 @@ fn phase_of(update: Option<&NodeUpdate>) -> Phase {
     }
 }
 
-/// Returns the machines of a run: the recorded machines, or those that the selector matches now.
-fn target_names(context: &Context, run: &UpdateRun, namespace: &str) -> (Vec<String>, Option<String>) {
-    if let Some(nodes) = run.status.as_ref().and_then(|s| s.nodes.clone()) {
-        return (nodes, None);
-    }
-    let selector: Selector = match run.spec.selector.clone().try_into() {
-        Ok(selector) => selector,
-        Err(error) => return (Vec::new(), Some(error.to_string())),
-    };
-    let matches = |node: &Arc<ManagedNode>| {
-        node.namespace().as_deref() == Some(namespace)
-            && node.metadata.deletion_timestamp.is_none()
-            && selector.matches(node.labels())
-    };
-    (context.caches.nodes.state().iter().filter(|n| matches(n)).map(|n| n.name_any()).collect(), None)
-}
-
 /// Returns the NodeUpdates of a run.
 pub(super) fn own_updates(context: &Context, run: &UpdateRun) -> Vec<Arc<NodeUpdate>> {
     let mut updates = context.own_writes.updates(&context.caches, &namespace(run));
@@ -192,8 +217,25 @@ pub(super) fn own_updates(context: &Context, run: &UpdateRun) -> Vec<Arc<NodeUpd
     updates
 }
 
+/// Returns the digest of the plans. As soon as a machine has begun to carry out its plan, it stays what it was: the
+/// machine's plan is not that of a machine that was not updated.
+fn plan_digest(
+    run: &UpdateRun,
+    updates: &BTreeMap<&str, &NodeUpdate>,
+    digests: &BTreeMap<NodeName, String>,
+) -> Option<String> {
+    let begun = updates.values().any(|update| update.spec.intent != node_update::Intent::Plan);
+    let recorded = run.status.as_ref().and_then(|status| status.plan_digest.clone());
+    recorded.filter(|_| begun).or_else(|| (!digests.is_empty()).then(|| combined_digest(digests)))
+}
+
 /// `with_engine` is a machine of the run that takes an engine, if there is one.
-fn run_facts(run: &UpdateRun, selector_error: Option<String>, with_engine: Option<&str>) -> RunFacts {
+fn run_facts(
+    run: &UpdateRun,
+    members: Members,
+    with_engine: Option<&str>,
+    plan_digest: Option<String>,
+) -> RunFacts {
     let spec = &run.spec;
     let status = run.status.clone().unwrap_or_default();
     let succeeded = condition::find(&status.conditions, "Succeeded").filter(|_| super::is_finished(run));
@@ -203,6 +245,13 @@ fn run_facts(run: &UpdateRun, selector_error: Option<String>, with_engine: Optio
         operation: convert::operation(spec.operation),
         order: convert::order(spec.order),
         max_concurrent: quantity::limit(&spec.strategy.max_concurrent).unwrap_or(Limit::Count(1)),
+        rollout: convert::rollout(&spec.strategy),
+        stages: status.stages.iter().map(stage_record).collect(),
+        approvals: run.annotations().get(APPROVE_ANNOTATION).map(|text| approvals(text)).unwrap_or_default(),
+        plan_digest,
+        window: None,
+        names_nodes: spec.selector.is_none(),
+        retry: members.retry,
         retries: spec.strategy.retries,
         deleting: run.metadata.deletion_timestamp.is_some(),
         finished: succeeded.map(|c| RunEnd {
@@ -217,7 +266,7 @@ fn run_facts(run: &UpdateRun, selector_error: Option<String>, with_engine: Optio
         starting: status.starting.iter().map(|n| NodeName(n.clone())).collect(),
         planning: status.planning.iter().map(|n| NodeName(n.clone())).collect(),
         left_out: status.left_out.iter().map(|n| NodeName(n.clone())).collect(),
-        selector_error,
+        selector_error: members.selector_error,
     }
 }
 
@@ -226,12 +275,26 @@ fn run_facts(run: &UpdateRun, selector_error: Option<String>, with_engine: Optio
 fn not_supported(spec: &UpdateRunSpec, with_engine: Option<&str>) -> Vec<String> {
     let stages = with_engine.filter(|_| spec.operation == ApiOperation::Stage);
     let stages = stages.map(|node| format!("spec.operation: Stage for machines such as {node}"));
-    let asked = [
-        (!spec.strategy.stages.is_empty(), "spec.strategy.stages"),
-        (spec.strategy.failure_budget.is_some(), "spec.strategy.failureBudget"),
-    ];
-    let asked = asked.into_iter().filter(|(asked, _)| *asked).map(|(_, field)| field.to_owned());
-    asked.chain(stages).collect()
+    stages.into_iter().collect()
+}
+
+fn stage_record(stage: &StageStatus) -> StageRecord {
+    StageRecord {
+        started_at: stage.started_at.as_ref().map(millis),
+        finished_at: stage.finished_at.as_ref().map(millis),
+        approved: stage.approved_plan.clone(),
+    }
+}
+
+/// Reads approvals: `<stage>@<digest>`, several of them separated by commas.
+fn approvals(text: &str) -> Vec<ApprovalGiven> {
+    let pairs = text.split(',').filter_map(|pair| pair.trim().split_once('@'));
+    pairs
+        .map(|(stage, digest)| ApprovalGiven {
+            stage: stage.trim().to_owned(),
+            digest: digest.trim().to_owned(),
+        })
+        .collect()
 }
 
 /// Returns the facts about the baseline of a run, and the baseline if the run can use it.
@@ -250,7 +313,9 @@ fn baseline_facts(
         return (BaselineFacts::Missing { name: reference.name.clone() }, None);
     };
     let id = convert::baseline_id(&baseline);
-    if !convert::is_baseline_of(run, &id) {
+    let repeats_other =
+        members::repeated(context, run).is_some_and(|earlier| !convert::is_baseline_of(&earlier, &id));
+    if repeats_other || !convert::is_baseline_of(run, &id) {
         return (BaselineFacts::Replaced { name: reference.name.clone() }, None);
     }
     // An unsupported component affects only the machines that need it; the other machines continue.

@@ -48,6 +48,19 @@ impl<'a> Neighbours<'a> {
         self.at_work.get(node).cloned()
     }
 
+    /// Counts the machines of each fault domain on which other runs work, or are about to.
+    pub(super) fn busy(
+        &self,
+        domain: impl Fn(&ManagedNode) -> Option<String>,
+    ) -> BTreeMap<Option<String>, usize> {
+        let mut busy = BTreeMap::new();
+        for node in self.at_work.keys() {
+            let domain = self.nodes.get(node).and_then(|node| domain(node));
+            *busy.entry(domain).or_default() += 1;
+        }
+        busy
+    }
+
     /// Returns how a machine is related to others.
     pub(super) fn relations(&self, name: &str) -> Relations {
         let group = self.groups.get(name).copied();

@@ -1,11 +1,12 @@
 //! Renders a decision as the status of a run. Pure, except for the events.
 
+mod stages;
+
 use super::super::Context;
 use super::observe::View;
 use crate::api::update_run::{Counts, NodeNote, OrderStep, OrderedNode, RecordedBaseline, UpdateRunStatus};
 use crate::api::{UpdateRun, condition};
 use crate::publish::Action;
-use farrier_update::plan::combined_digest;
 use farrier_update::run::{
     self, BaselineId, Cond, CondStatus, Decision, Effect, Failing, RunSummary, WaitingOn,
 };
@@ -46,13 +47,11 @@ pub(super) fn render(
     let ended = summary.end().is_some();
     let in_progress = nodes.is_some() && !ended;
     let baseline = old.baseline.or_else(|| view.baseline.as_ref().filter(|_| in_progress).map(record));
-    let total = view.observed.targets.len();
-    let complete = total > 0 && view.plan_digests.len() == total;
     let started = decision.effects.iter().any(|e| matches!(e, Effect::Start { .. }));
     UpdateRunStatus {
         observed_generation: generation,
         conditions,
-        plan_digest: if complete { Some(combined_digest(&view.plan_digests)) } else { old.plan_digest },
+        plan_digest: stages::plan_digest(run, summary, view),
         counts: counts(summary),
         arrival_deadline: summary.arrival_deadline.map(time),
         nodes,
@@ -60,6 +59,8 @@ pub(super) fn render(
         starting: names(&summary.starting),
         planning: names(&summary.planning),
         order: summary.order.iter().map(step).collect(),
+        stages: stages::render(summary, decision, &run.spec.strategy.stages),
+        stage: stages::current(summary),
         left_out,
         failing: summary
             .failing
@@ -118,6 +119,7 @@ fn conditions_of(summary: &RunSummary) -> Vec<(&'static str, &Cond)> {
         starting: _,
         planning: _,
         order: _,
+        stages: _,
         failing: _,
         arrival_deadline: _,
         planned,
@@ -199,6 +201,12 @@ pub(super) async fn announce(context: &Context, run: &UpdateRun, decision: &Deci
     if stopped && before.is_none_or(|b| b.reason != summary.progressing.reason.as_str()) {
         let Cond { reason, message, .. } = &summary.progressing;
         context.events.normal(&about, *reason, Action::Wait, message).await;
+    }
+    let was_exceeded =
+        run.status.as_ref().is_some_and(|s| condition::is(&s.conditions, "BudgetExceeded", "True"));
+    if summary.budget.status == CondStatus::True && !was_exceeded {
+        let Cond { reason, message, .. } = &summary.budget;
+        context.events.warning(&about, *reason, Action::Wait, message).await;
     }
     let skipped = run.status.as_ref().map_or(0, |status| status.counts.skipped);
     if summary.counts.skipped > skipped {

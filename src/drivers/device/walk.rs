@@ -284,6 +284,15 @@ impl<'a, D: Device> Walk<'a, D> {
                 Err(failure) => drop(self.refusals.insert(component, failure)),
             }
         }
+        let approved =
+            self.job.approved.as_ref().filter(|_| self.plan.is_none() && self.job.goal == Goal::Update);
+        if let Some(failure) = approved.and_then(|approved| approved.refuses(&plan, &self.job.node)) {
+            let installs: Vec<String> = plan.installs().map(|item| item.component.name.clone()).collect();
+            for component in installs {
+                fits::block(&mut plan, &component, &failure);
+                self.refusals.insert(component, failure.clone());
+            }
+        }
         let plan = Arc::new(plan);
         self.desk.view.send_modify(|v| v.plan = Some(plan.clone()));
         self.plan = Some(plan);

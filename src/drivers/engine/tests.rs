@@ -71,6 +71,7 @@ impl Parts {
             on_failed_dependency: FailedDependency::default(),
             lease_seconds: 900,
             wait_seconds: 60,
+            approved: None,
             reboot: farrier_update::RebootOrder::default(),
             rebooting: None,
             installed_earlier: Vec::new(),

@@ -108,6 +108,10 @@ impl<H: Host> Session<'_, H> {
             self.simulate(&plan).await?;
             return Ok(End::Planned);
         }
+        let refused = self.job.approved.as_ref().and_then(|approved| approved.refuses(&plan, &self.job.node));
+        if let Some(failure) = refused.filter(|_| !self.has_begun()) {
+            return Err(failure);
+        }
         if plan.changes() == 0 {
             // Nothing is installed, so the first survey is also the final one. What was installed earlier may
             // wait for a reboot.

@@ -9,12 +9,8 @@ use farrier_update::Reason;
 use serde_json::{Value, json};
 
 /// Returns specs that this version does not support, and the field that the message must name.
-fn unsupported() -> [(&'static str, Value, &'static str); 3] {
-    [
-        ("stages", json!({"strategy": {"stages": [{"name": "canary", "count": 1}]}}), "spec.strategy.stages"),
-        ("budget", json!({"strategy": {"failureBudget": "5%"}}), "spec.strategy.failureBudget"),
-        ("stage", json!({"operation": "Stage"}), "spec.operation: Stage for machines such as"),
-    ]
+fn unsupported() -> [(&'static str, Value, &'static str); 1] {
+    [("stage", json!({"operation": "Stage"}), "spec.operation: Stage for machines such as")]
 }
 
 /// A field would be ignored silently, and the run would not do what its user requested.
@@ -33,6 +29,11 @@ fn a_run_that_asks_for_what_cannot_be_done_starts_nothing() {
         }
         let nobody = json!({"selector": {"matchLabels": {"name": "nobody"}}});
         refused(site, "nobody", nobody, Reason::NoNodesSelected, &["spec.selector", "labels"]).await;
+        let other =
+            json!({"strategy": {"stages": [{"name": "web", "selector": {"matchLabels": {"name": "x"}}}]}});
+        refused(site, "staged", other, Reason::StagesInvalid, &["no stage has idle; add a stage"]).await;
+        let unknown = json!({"retryOf": {"name": "earlier"}, "arrivalTimeout": "1s"});
+        refused(site, "retry", unknown, Reason::RunNotFound, &["UpdateRun earlier", "spec.retryOf"]).await;
         let near =
             json!({"selector": {"matchExpressions": [{"key": "name", "operator": "Near", "values": ["x"]}]}});
         refused(

@@ -110,7 +110,10 @@ impl Site {
     /// Creates an UpdateRun. Without a selector in `spec` it selects every machine of the site. Without an
     /// arrivalTimeout it does not wait for objects, because most tests create them before the run.
     pub(crate) async fn run(&self, name: &str, spec: Value) -> Run<'_> {
-        let mut full = json!({"selector": {}, "arrivalTimeout": "0s"});
+        let mut full = json!({"arrivalTimeout": "0s"});
+        if spec["nodes"].is_null() && spec["retryOf"].is_null() {
+            full["selector"] = json!({});
+        }
         payload::merge(&mut full, spec);
         let run = json!({
             "apiVersion": "farrier.dev/v1alpha1",

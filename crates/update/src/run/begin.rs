@@ -7,24 +7,31 @@
 
 use super::order::{AtWork, Wait};
 use super::progress::Fleet;
+use super::rollout::{Domains, Stages};
 use super::waiting::{no_runner, waiting_on};
-use super::{Desired, Effect, Intent, Observed, Runners, WaitingOn};
+use super::{Effect, Intent, Observed, Operation, Runners, WaitingOn};
 use crate::model::{NodeName, RunnerName};
 use crate::reason::Reason;
+use crate::window::WindowState;
 
 /// How many of the nodes that wait for others the condition of a run names; `status.waiting` has more.
 const FEW_WAITS: usize = 3;
 
 /// The nodes that a decision starts.
 #[derive(Debug)]
-pub(super) struct Begin<'a> {
+pub(super) struct Begin<'a, 'f> {
     observed: &'a Observed,
-    brake: Option<&'a (Reason, String)>,
+    brake: Option<&'f (Reason, String)>,
+    stages: &'f Stages<'a>,
     limit: usize,
     slots: usize,
+    /// As `slots`, for each stage.
+    stage_slots: Vec<usize>,
     runners: Runners,
     /// The partners at work, including the nodes that this decision starts.
     partners: AtWork<'a>,
+    /// The fault domains at work, including the nodes that this decision starts.
+    domains: Domains<'a>,
     /// What the turns that this decision gives are for.
     pub(super) goal: Intent,
     /// Whether a node would be started if the network paths to it were open.
@@ -37,23 +44,23 @@ pub(super) struct Begin<'a> {
     pub(super) effects: Vec<Effect>,
 }
 
-impl<'a> Begin<'a> {
+impl<'a, 'f> Begin<'a, 'f> {
     pub(super) fn new(
         observed: &'a Observed,
-        fleet: &Fleet<'a>,
-        brake: Option<&'a (Reason, String)>,
+        fleet: &'f Fleet<'a>,
+        brake: Option<&'f (Reason, String)>,
     ) -> Self {
         Self {
             observed,
             brake,
             limit: fleet.limit(observed),
+            stages: &fleet.stages,
             slots: fleet.slots(observed),
+            stage_slots: fleet.stages.slots(),
             runners: observed.runners.clone(),
             partners: fleet.order.at_work.clone(),
-            goal: match observed.run.desired {
-                Desired::Plan => Intent::Plan,
-                Desired::Run | Desired::Pause | Desired::Cancel => Intent::Run,
-            },
+            domains: fleet.domains.clone(),
+            goal: fleet.goal,
             wants: false,
             begun: Vec::new(),
             waits: Vec::new(),
@@ -87,16 +94,32 @@ impl<'a> Begin<'a> {
         wait.waiting_on()
     }
 
-    /// Gives a node its turn, if no partner is at work and the limits allow another node.
+    /// Gives a node its turn, if its stage is open, no partner is at work and the limits allow another node.
     pub(super) fn take_turn(&mut self, node: &'a NodeName) -> WaitingOn {
         if let Some((reason, message)) = self.brake {
             return waiting_on(*reason, message);
         }
+        // A plan changes nothing, so only the number of nodes in flight limits it.
+        let changes_machine = self.goal != Intent::Plan;
+        if let Some(wait) = self.stages.wait(self.observed, node).filter(|_| changes_machine) {
+            return wait;
+        }
         if let Some(wait) = self.partners.wait(self.observed, node) {
             return self.hold_back(node, &wait);
         }
+        if let Some(wait) = self.outside_window(node).filter(|_| changes_machine) {
+            return wait;
+        }
+        if let Some(wait) = self.domains.wait(self.observed, node).filter(|_| changes_machine) {
+            return wait;
+        }
         if self.slots == 0 {
             return self.no_slot();
+        }
+        let stage = self.stages.number(self.observed, node);
+        let is_full = changes_machine && self.stage_slots.get(stage) == Some(&0);
+        if let Some(wait) = is_full.then(|| self.stages.no_slot(stage)).flatten() {
+            return wait;
         }
         if let Some(closed) = self.closed(node) {
             return closed;
@@ -105,7 +128,11 @@ impl<'a> Begin<'a> {
             return no_runner();
         }
         self.slots -= 1;
+        if let Some(slots) = self.stage_slots.get_mut(stage) {
+            *slots = slots.saturating_sub(1);
+        }
         self.partners.add(self.observed, node);
+        self.domains.add(self.observed, node);
         self.begun.push(node.clone());
         waiting_on(Reason::InProgress, "is about to be started")
     }
@@ -143,6 +170,35 @@ impl<'a> Begin<'a> {
         let closed = self.observed.paths.blocker(calls_back);
         self.wants |= closed.is_some();
         closed
+    }
+
+    /// Returns until when a node waits whose update does not end in the maintenance window.
+    fn outside_window(&self, node: &NodeName) -> Option<WaitingOn> {
+        let run = &self.observed.run;
+        let window = run.window.filter(|_| run.operation == Operation::Update)?;
+        let expected = self.observed.targets.get(node).and_then(|facts| facts.expected);
+        if window.fits(expected, self.observed.now) {
+            return None;
+        }
+        let (why, until) = match window {
+            WindowState::Open { until } => {
+                let minutes = expected.unwrap_or_default().as_secs().div_ceil(60);
+                (
+                    format!(
+                        "takes {minutes} min as far as is known, and the window closes at {until}; where no opening is long enough, start a run with a longer one"
+                    ),
+                    Some(until),
+                )
+            }
+            WindowState::Closed { next: Some(next) } => {
+                (format!("is started when the window opens at {next}"), Some(next))
+            }
+            WindowState::Closed { next: None } => {
+                ("is not started, because the window does not open again".to_owned(), None)
+            }
+        };
+        let message = format!("spec.strategy.window: this node {why}");
+        Some(WaitingOn { reason: Reason::OutsideWindow, message, until })
     }
 
     fn no_slot(&self) -> WaitingOn {

@@ -7,8 +7,8 @@
 //!    no other effect. The run waits for missing objects until a deadline.
 //! 4. Nodes are started in the order of their names, as many as `maxConcurrent` allows. No
 //!    node is started before the network paths to it are open and its turn is recorded. A node
-//!    is not started before those that the run's order puts before it have succeeded, nor
-//!    while a partner is in flight. An order that contradicts itself ends a run that has not begun.
+//!    is not started before its stage is open and those that the run's order puts before it have
+//!    succeeded, nor while a partner is in flight. No node is started after a budget is passed. An order that contradicts itself ends a run that has not begun.
 //! 5. When no work is left, the network paths are closed, and then the run ends.
 //! 6. No run ends, and no list is recorded, because of an absence that only a cache shows.
 
@@ -74,7 +74,7 @@ fn finished(observed: &Observed, fleet: &Fleet<'_>, end: &RunEnd) -> Decision {
 }
 
 /// Rules 4 and 5.
-fn advance<'a>(observed: &'a Observed, fleet: &Fleet<'a>) -> Decision {
+fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
     let brake = brake(observed);
     let mut begin = Begin::new(observed, fleet, brake.as_ref());
     let mut waiting = Vec::new();
@@ -87,7 +87,9 @@ fn advance<'a>(observed: &'a Observed, fleet: &Fleet<'a>) -> Decision {
             }
             NodeProgress::Active(update) => in_flight(update, observed),
             NodeProgress::Due { goal, planned } => begin.carry_out(node, *goal, *planned),
-            NodeProgress::Idle { planned: true, blocker: _ } if begin.goal == Intent::Plan => planned(),
+            NodeProgress::Idle { planned: true, blocker: _ } if begin.goal == Intent::Plan => {
+                planned(observed)
+            }
             NodeProgress::Idle { planned: _, blocker: Some(Blocker::Held) } => held(node),
             NodeProgress::Idle { planned: _, blocker: Some(Blocker::Unfit(reason, message)) } => {
                 waiting_on(*reason, message)
@@ -159,7 +161,9 @@ fn progress_of(
         let slow =
             [Reason::WaitingForRunner, Reason::WaitingForRetry].into_iter().find(|&reason| some(reason));
         let works = begun > 0 || some(Reason::InProgress) || some(Reason::Cancelling);
-        let message = format!("{moving} of {total} nodes in progress, {over} ended{waits}");
+        let stage = fleet.stages.current().map(|name| format!("stage {name}: ")).unwrap_or_default();
+        let halt = fleet.stages.halt.map(|halt| format!("; {}", halt.message())).unwrap_or_default();
+        let message = format!("{stage}{moving} of {total} nodes in progress, {over} ended{waits}{halt}");
         if works {
             return State::Moving { reason: Reason::InProgress, message };
         }
@@ -180,7 +184,9 @@ fn progress_of(
         return State::Waiting { reason: Reason::PlanOnly, message };
     }
     // What keeps the first nodes of the order also keeps those after them.
-    let is_first = |reason: Reason| !matches!(reason, Reason::PlanOnly | Reason::WaitingForPredecessor);
+    let is_first = |reason: Reason| {
+        !matches!(reason, Reason::PlanOnly | Reason::WaitingForPredecessor | Reason::WaitingForStage)
+    };
     let first = waiting.iter().find(|(_, waiting_on)| is_first(waiting_on.reason));
     let other = || waiting.iter().find(|(_, waiting_on)| waiting_on.reason != Reason::PlanOnly);
     match first.or_else(other) {
@@ -188,6 +194,6 @@ fn progress_of(
             reason: waiting_on.reason,
             message: format!("{} nodes are left; {node}: {}", total - over, waiting_on.message),
         },
-        None => State::Waiting { reason: Reason::PlanOnly, message: planned().message },
+        None => State::Waiting { reason: Reason::PlanOnly, message: planned(observed).message },
     }
 }

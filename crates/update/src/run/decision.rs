@@ -45,6 +45,8 @@ pub enum Effect {
         nodes: Vec<NodeName>,
         /// Nodes that match the selector but are omitted because of `spec.hold`.
         left_out: Vec<NodeName>,
+        /// The number of nodes of each stage; the nodes are listed by stage. Empty if the run has no stages.
+        stages: Vec<usize>,
     },
     /// Adds nodes to the recorded turns in the run's status: see [`RunSummary::starting`]. A later
     /// decision starts them, when it sees this record.
@@ -113,6 +115,8 @@ pub struct RunSummary {
     pub planning: Vec<NodeName>,
     /// The order of the nodes; empty if it has one step and no partners.
     pub order: Vec<OrderStep>,
+    /// The stages of the run; empty if it has none, or has not recorded its list of nodes.
+    pub stages: Vec<StageSummary>,
     /// Every node that failed or was not reached, sorted by name; then every node that was not begun because
     /// of another one, sorted by name.
     pub failing: Vec<Failing>,
@@ -124,7 +128,7 @@ pub struct RunSummary {
     pub progressing: Cond,
     /// Whether the machines can reach the addresses that they need.
     pub exposed: Cond,
-    /// `BudgetExceeded`: whether more nodes failed than the run tolerates.
+    /// `BudgetExceeded`: whether more nodes failed or were not reached than the run tolerates.
     pub budget: Cond,
     /// `Unknown` until the end, then `True` or `False`, which is final.
     pub succeeded: Cond,
@@ -165,8 +169,52 @@ pub struct Counts {
     pub unreachable: u32,
     /// Cancelled by the user.
     pub cancelled: u32,
-    /// Not begun, because a node before them or a partner did not succeed.
+    /// Not begun, because a node before them or a partner did not succeed, or because the run starts no further
+    /// nodes.
     pub skipped: u32,
+}
+
+/// The progress of a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageSummary {
+    /// The name of the stage.
+    pub name: String,
+    /// The number of its nodes.
+    pub nodes: usize,
+    /// How far it is.
+    pub state: StageState,
+    /// The nodes that succeeded.
+    pub succeeded: usize,
+    /// The nodes that failed.
+    pub failed: usize,
+    /// The nodes that were never reached.
+    pub unreachable: usize,
+    /// When its first node was given its turn.
+    pub started_at: Option<Millis>,
+    /// When all its nodes were first seen to have ended.
+    pub finished_at: Option<Millis>,
+    /// The digest of the plan for which its approval was given.
+    pub approved: Option<String>,
+}
+
+/// How far a stage is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StageState {
+    /// An earlier stage comes first, or the plans of the nodes are not known yet.
+    Waiting,
+    /// A user has to approve it.
+    AwaitingApproval,
+    /// Its nodes are worked on.
+    InProgress,
+    /// Its nodes have ended, and the next stage begins later.
+    Soaking {
+        /// When the next stage begins.
+        until: Millis,
+    },
+    /// Its nodes have ended.
+    Finished,
+    /// The run starts no further nodes, and not all of this stage were begun or too few succeeded.
+    Stopped,
 }
 
 /// A node that failed, was not reached, or was not begun because of another one.

@@ -1,6 +1,7 @@
 //! Derives the progress of a run's nodes from the observed state.
 
 use super::order::{Cause, Order, Skip, Standing, Wait};
+use super::rollout::{Approval, Domains, Halt, Stages};
 use super::{Desired, Intent, NodeEnd, Observed, TargetFacts, UpdateFacts, UpdatePhase};
 use crate::model::{NodeName, RunName};
 use crate::reason::Reason;
@@ -13,9 +14,8 @@ pub(super) enum NodeProgress<'a> {
     Done(&'a NodeEnd),
     /// The NodeUpdate is in flight, or is a plan that is being given up.
     Active(&'a UpdateFacts),
-    /// The node is not begun in this run because of another one: it was never started, or its plan was given
-    /// up.
-    Skipped(Skip<'a>),
+    /// The node is not begun in this run: it was never started, or its plan was given up.
+    Skipped(NotBegun<'a>),
     /// The turn of the node is recorded. The node may be started at any moment, even by an earlier
     /// leader.
     Due {
@@ -46,8 +46,35 @@ pub(super) enum Blocker<'a> {
     Claimed(&'a RunName),
     /// Another node comes first.
     Ordered(Wait<'a>),
-    /// The node is not begun in this run, because of another one. It has a plan, which is given up.
-    Skipped(Skip<'a>),
+    /// The node is not begun in this run. It has a plan, which is given up.
+    Skipped(NotBegun<'a>),
+}
+
+/// Why a node is not begun in this run.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum NotBegun<'a> {
+    /// Because of another node.
+    Order(Skip<'a>),
+    /// Because the run starts no further nodes.
+    Halted(Halt<'a>),
+}
+
+impl NotBegun<'_> {
+    /// Returns the reason under which the node is reported.
+    pub(super) const fn reason(&self) -> Reason {
+        match self {
+            Self::Order(skip) => skip.reason(),
+            Self::Halted(halt) => halt.reason(),
+        }
+    }
+
+    /// Returns the reason in words, with the next step. `cycle` is the drawn cycle of the order.
+    pub(super) fn message(&self, cycle: Option<&str>) -> String {
+        match self {
+            Self::Order(skip) => skip.message(cycle),
+            Self::Halted(halt) => format!("not begun, because {}", halt.message()),
+        }
+    }
 }
 
 impl<'a> NodeProgress<'a> {
@@ -74,14 +101,8 @@ impl<'a> NodeProgress<'a> {
             (
                 Self::Idle { planned, blocker: None | Some(Blocker::Unfit(..) | Blocker::Claimed(_)) },
                 Standing::Skipped(skip),
-            ) => {
-                if planned {
-                    Self::Idle { planned, blocker: Some(Blocker::Skipped(skip)) }
-                } else {
-                    Self::Skipped(skip)
-                }
-            }
-            (Self::Done(NodeEnd::Cancelled), Standing::Skipped(skip)) => Self::Skipped(skip),
+            ) => Self::not_begun(planned, NotBegun::Order(skip)),
+            (Self::Done(NodeEnd::Cancelled), Standing::Skipped(skip)) => Self::Skipped(NotBegun::Order(skip)),
             (Self::Idle { planned, blocker: None }, Standing::Waits(wait)) => {
                 Self::Idle { planned, blocker: Some(Blocker::Ordered(wait)) }
             }
@@ -91,6 +112,56 @@ impl<'a> NodeProgress<'a> {
             ) => self,
         }
     }
+}
+
+impl<'a> NodeProgress<'a> {
+    const fn not_begun(planned: bool, why: NotBegun<'a>) -> Self {
+        if planned {
+            Self::Idle { planned, blocker: Some(Blocker::Skipped(why)) }
+        } else {
+            Self::Skipped(why)
+        }
+    }
+
+    /// Returns the progress of a node in a run that starts no further nodes.
+    fn halted(self, halt: Halt<'a>) -> Self {
+        match self {
+            Self::Idle {
+                planned,
+                blocker:
+                    None | Some(Blocker::Held | Blocker::Unfit(..) | Blocker::Claimed(_) | Blocker::Ordered(_)),
+            } => Self::not_begun(planned, NotBegun::Halted(halt)),
+            Self::Done(NodeEnd::Cancelled) => Self::Skipped(NotBegun::Halted(halt)),
+            Self::Done(_)
+            | Self::Active(_)
+            | Self::Skipped(_)
+            | Self::Due { .. }
+            | Self::Idle { planned: _, blocker: Some(Blocker::Gone | Blocker::Skipped(_)) } => self,
+        }
+    }
+
+    /// Reports whether a plan of the node is to be made before any stage is approved.
+    fn lacks_plan(&self) -> bool {
+        match self {
+            Self::Idle { planned: false, blocker: None | Some(Blocker::Claimed(_)) }
+            | Self::Due { goal: Intent::Plan, planned: _ } => true,
+            Self::Active(update) => update.intent == Intent::Plan,
+            Self::Done(_) | Self::Skipped(_) | Self::Due { .. } | Self::Idle { .. } => false,
+        }
+    }
+}
+
+/// Returns what the nodes of a run are begun for: to be planned, if that is what the user wants or if a stage has to be
+/// approved and not all plans are known.
+fn goal(observed: &Observed, nodes: &BTreeMap<&NodeName, NodeProgress<'_>>) -> Intent {
+    let run = &observed.run;
+    let stages = run.rollout.stages.iter().enumerate();
+    let mut open = stages.filter(|(number, stage)| {
+        let approved = run.stages.get(*number).is_some_and(|record| record.approved.is_some());
+        stage.approval == Approval::Manual && !approved
+    });
+    let plans_first = open.next().is_some() && nodes.values().any(NodeProgress::lacks_plan);
+    if run.desired == Desired::Plan || plans_first { Intent::Plan } else { Intent::Run }
 }
 
 fn blocker(facts: &TargetFacts) -> Option<Blocker<'_>> {
@@ -128,6 +199,12 @@ pub(super) struct Fleet<'a> {
     pub(super) nodes: BTreeMap<&'a NodeName, NodeProgress<'a>>,
     /// The order of the nodes.
     pub(super) order: Order<'a>,
+    /// The stages of the nodes.
+    pub(super) stages: Stages<'a>,
+    /// The fault domains of nodes in flight.
+    pub(super) domains: Domains<'a>,
+    /// What nodes are begun for at present.
+    pub(super) goal: Intent,
 }
 
 impl<'a> Fleet<'a> {
@@ -140,13 +217,24 @@ impl<'a> Fleet<'a> {
             .filter(|(_, facts)| observed.run.targets_recorded || facts.update.is_some())
             .map(|(node, facts)| (node, NodeProgress::of(facts, turn(observed, node, facts))))
             .collect();
-        let order = Order::of(observed, &nodes);
+        let goal = goal(observed, &nodes);
+        let order = Order::of(observed, &nodes, goal);
         for (node, standing) in &order.standings {
             if let Some(progress) = nodes.get_mut(node) {
                 *progress = progress.placed(*standing);
             }
         }
-        Self { nodes, order }
+        let mut stages = Stages::of(observed, &nodes, goal == Intent::Run);
+        if goal == Intent::Plan || !observed.run.targets_recorded {
+            stages.halt = None;
+        }
+        if let Some(halt) = stages.halt {
+            for progress in nodes.values_mut() {
+                *progress = progress.halted(halt);
+            }
+        }
+        let domains = Domains::of(observed, &nodes);
+        Self { nodes, order, stages, domains, goal }
     }
 
     /// Returns the maximum number of nodes in progress at the same time.
@@ -204,10 +292,10 @@ impl<'a> Fleet<'a> {
 
     /// Returns the number of nodes that are not begun because the node that manages them does not exist.
     pub(super) fn without_manager(&self) -> usize {
-        let of = |skip: &Skip<'_>| skip.cause == Cause::NoManager;
+        let of = |why: &NotBegun<'_>| matches!(why, NotBegun::Order(skip) if skip.cause == Cause::NoManager);
         self.count(|progress| match progress {
-            NodeProgress::Skipped(skip)
-            | NodeProgress::Idle { planned: _, blocker: Some(Blocker::Skipped(skip)) } => of(skip),
+            NodeProgress::Skipped(why)
+            | NodeProgress::Idle { planned: _, blocker: Some(Blocker::Skipped(why)) } => of(why),
             NodeProgress::Done(_)
             | NodeProgress::Active(_)
             | NodeProgress::Due { .. }

@@ -4,10 +4,14 @@ use super::arrivals::settles_at;
 use super::conclude::conclude;
 use super::order::{missing_manager, no_manager};
 use super::progress::Fleet;
+use super::rollout::assign;
 use super::state::State;
 use super::waiting::{begun, brake, names};
-use super::{BaselineFacts, Decision, Desired, Effect, Observed, Operation, RunEnd, WaitingOn};
-use crate::model::NodeName;
+use super::{
+    BaselineFacts, Decision, Desired, Effect, Observed, Operation, RetryProblem, RunEnd, TargetFacts,
+    WaitingOn,
+};
+use crate::model::{Millis, NodeName};
 use crate::reason::Reason;
 
 /// The message while the caches are compared with the API server.
@@ -16,6 +20,9 @@ const CONFIRMING: &str = "the cached nodes and baseline are being compared with 
 /// Rule 3.
 pub(super) fn select(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
     let waiting = begun(observed, fleet);
+    if let Some(problem) = observed.run.retry.as_ref().filter(|_| fleet.nodes.is_empty()) {
+        return not_repeated(observed, fleet, problem);
+    }
     if let BaselineFacts::Missing { name } = &observed.baseline
         && observed.run.desired == Desired::Run
         && fleet.nodes.is_empty()
@@ -45,6 +52,14 @@ pub(super) fn select(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
         let state = State::Moving { reason: Reason::InProgress, message };
         return conclude(observed, fleet, Vec::new(), waiting, &state).no_later_than(at);
     }
+    if let Some((node, until)) = awaited_node(observed).filter(|_| fleet.nodes.is_empty()) {
+        let (reason, message) = (
+            Reason::NodeNotFound,
+            format!("ManagedNode {node} does not exist; the run waits for it until {until}"),
+        );
+        let state = State::Waiting { reason, message };
+        return conclude(observed, fleet, Vec::new(), Vec::new(), &state).no_later_than(until);
+    }
     if let Some((node, manager)) = awaited_manager(observed, &nodes).filter(|_| fleet.nodes.is_empty()) {
         return await_manager(observed, fleet, node, manager);
     }
@@ -52,20 +67,80 @@ pub(super) fn select(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
         return unconfirmed(observed, fleet, waiting);
     }
     let message = format!("{} nodes are selected; the list is being recorded", nodes.len());
-    let effects = vec![Effect::RecordTargets { nodes, left_out }];
+    let (nodes, stages) = match assign(observed, &nodes) {
+        _ if observed.run.rollout.stages.is_empty() => (nodes, Vec::new()),
+        Ok(stages) => (stages.concat(), stages.iter().map(Vec::len).collect()),
+        Err(message) => return unstaged(observed, fleet, message),
+    };
+    let effects = vec![Effect::RecordTargets { nodes, left_out, stages }];
     let state = State::Moving { reason: Reason::InProgress, message };
     conclude(observed, fleet, effects, waiting, &state)
 }
 
+/// The decision if the run cannot repeat another one, or not yet.
+fn not_repeated(observed: &Observed, fleet: &Fleet<'_>, problem: &RetryProblem) -> Decision {
+    let wait = |reason: Reason, message: String| {
+        conclude(observed, fleet, Vec::new(), Vec::new(), &State::Waiting { reason, message })
+    };
+    match problem {
+        RetryProblem::Missing { run } => {
+            let message = format!("UpdateRun {run}, which spec.retryOf names, does not exist");
+            match observed.run.desired {
+                // A plan waits for the user anyway.
+                Desired::Plan => wait(Reason::RunNotFound, message),
+                Desired::Run | Desired::Pause | Desired::Cancel => {
+                    let next = "start a run that selects machines by their labels";
+                    absent(observed, fleet, Reason::RunNotFound, &message, next)
+                }
+            }
+        }
+        RetryProblem::Unfinished { run } => {
+            let message = format!("UpdateRun {run} has not ended; this run begins when it has");
+            wait(Reason::WaitingForRun, message)
+        }
+        RetryProblem::Differs { run, fields } => {
+            let fields = fields.join(", ");
+            let message = format!(
+                "spec.{fields} differ from UpdateRun {run}, which is to be repeated; start a run with the same values"
+            );
+            let end = RunEnd { succeeded: false, reason: Reason::RetryDiffers, message };
+            conclude(observed, fleet, Vec::new(), Vec::new(), &State::Ended(end))
+        }
+    }
+}
+
+/// The decision if a node belongs to no stage.
+fn unstaged(observed: &Observed, fleet: &Fleet<'_>, message: String) -> Decision {
+    let reason = Reason::StagesInvalid;
+    let state = match observed.run.desired {
+        // A plan waits for the user anyway, who may change the labels of the nodes.
+        Desired::Plan => State::Waiting { reason, message },
+        Desired::Run | Desired::Pause | Desired::Cancel => {
+            let message = format!("{message}, in a new run");
+            State::Ended(RunEnd { succeeded: false, reason, message })
+        }
+    };
+    conclude(observed, fleet, Vec::new(), Vec::new(), &state)
+}
+
 /// Returns the nodes of the run, and the nodes that are omitted because of `spec.hold`.
 fn selected(observed: &Observed) -> (Vec<NodeName>, Vec<NodeName>) {
-    let there = observed.targets.iter().filter(|(_, facts)| facts.exists || facts.update.is_some());
+    let names_nodes = observed.run.names_nodes;
+    let is_there = |facts: &TargetFacts| names_nodes || facts.exists || facts.update.is_some();
+    let there = observed.targets.iter().filter(|(_, facts)| is_there(facts));
     // If a NodeUpdate exists without a recorded list, the observed status is either stale, and then
     // this write is rejected, or was lost, and then started nodes stay in the list.
     let (nodes, left_out): (Vec<_>, Vec<_>) =
         there.partition(|(_, facts)| !facts.hold || facts.update.is_some());
     let names = |list: Vec<(&NodeName, _)>| list.into_iter().map(|(node, _)| node.clone()).collect();
     (names(nodes), names(left_out))
+}
+
+/// Returns a node that the run names and that does not exist, and until when it is waited for.
+fn awaited_node(observed: &Observed) -> Option<(&NodeName, Millis)> {
+    let until = observed.arrivals.open_until(observed.now)?;
+    let mut named = observed.targets.iter().filter(|_| observed.run.names_nodes);
+    named.find(|(_, facts)| !facts.exists && facts.update.is_none()).map(|(node, _)| (node, until))
 }
 
 /// Returns a node of the run and the node that manages it, if that does not exist yet. A list that is recorded

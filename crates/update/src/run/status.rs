@@ -48,7 +48,7 @@ pub(super) fn render(
         State::Waiting { .. } | State::Moving { .. } => Unstarted::Pending,
         State::Stopping { .. } | State::Closing | State::Ended(_) => Unstarted::Cancelled,
     };
-    let is_plan = observed.run.desired == Desired::Plan;
+    let is_plan = fleet.goal == Intent::Plan;
     let order = fleet.order.steps(observed);
     RunSummary {
         counts: count(fleet, rest),
@@ -63,13 +63,26 @@ pub(super) fn render(
         },
         planned: planned(observed, fleet, state, order.len()),
         order,
+        stages: if observed.run.targets_recorded {
+            fleet.stages.summaries(observed, if is_plan { &[] } else { begun })
+        } else {
+            Vec::new()
+        },
         progressing: progressing(state),
         exposed: paths::exposed(observed, state),
-        budget: cond(CondStatus::False, Reason::WithinBudget, "this run has no failure budget"),
+        budget: budget(observed, fleet),
         succeeded: succeeded(state),
         ready: ready(state),
         reconciling: reconciling(state),
         stalled: stalled(state),
+    }
+}
+
+/// Renders the condition `BudgetExceeded`.
+fn budget(observed: &Observed, fleet: &Fleet<'_>) -> Cond {
+    match fleet.stages.halt.filter(|halt| halt.reason() != Reason::StageIncomplete) {
+        Some(halt) => cond(CondStatus::True, halt.reason(), &halt.message()),
+        None => cond(CondStatus::False, Reason::WithinBudget, &fleet.stages.within(observed)),
     }
 }
 
@@ -91,8 +104,8 @@ fn turns(fleet: &Fleet<'_>, goal: Intent, begun: &[NodeName]) -> Vec<NodeName> {
 fn failing(fleet: &Fleet<'_>) -> Vec<Failing> {
     let cycle = fleet.order.cycle.as_deref();
     let skipped = fleet.nodes.iter().filter_map(|(&node, progress)| match progress {
-        NodeProgress::Skipped(skip) => {
-            Some(Failing { node: node.clone(), reason: skip.reason(), message: skip.message(cycle) })
+        NodeProgress::Skipped(why) => {
+            Some(Failing { node: node.clone(), reason: why.reason(), message: why.message(cycle) })
         }
         NodeProgress::Done(_)
         | NodeProgress::Active(_)
@@ -147,7 +160,7 @@ fn planned(observed: &Observed, fleet: &Fleet<'_>, state: &State, steps: usize) 
         [] => String::new(),
         held => format!("; left out because of spec.hold: {}", names(held)),
     };
-    let is_plan = observed.run.desired == Desired::Plan && !matches!(state, State::Ended(_));
+    let is_plan = fleet.goal == Intent::Plan && !matches!(state, State::Ended(_));
     let ready = fleet.planned() + fleet.over();
     if is_plan && ready < total {
         let message = format!("{ready} of {total} nodes planned{held}");

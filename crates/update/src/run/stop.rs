@@ -117,7 +117,11 @@ pub(super) fn complete(
         }
     }
     let message = "all other nodes have ended; the plans of nodes that are not begun are given up".to_owned();
-    let reason = if fleet.held() > 0 { Reason::Held } else { Reason::Skipped };
+    let reason = match fleet.stages.halt {
+        Some(halt) => halt.reason(),
+        None if fleet.held() > 0 => Reason::Held,
+        None => Reason::Skipped,
+    };
     conclude(observed, fleet, effects, waiting, &State::Moving { reason, message })
 }
 
@@ -175,6 +179,10 @@ fn verdict(observed: &Observed, fleet: &Fleet<'_>) -> RunEnd {
     } else {
         Reason::Cancelled
     };
+    if let Some(halt) = fleet.stages.halt {
+        let message = format!("{}: {}", halt.message(), tally(observed, counts));
+        return RunEnd { succeeded: false, reason: halt.reason(), message };
+    }
     let message =
         if succeeded { format!("all {} nodes succeeded", counts.total) } else { tally(observed, counts) };
     RunEnd { succeeded, reason, message }

@@ -14,6 +14,13 @@ fn run(desired: Desired) -> RunFacts {
         desired,
         operation: Operation::Update,
         max_concurrent: Limit::Count(2),
+        rollout: Rollout::default(),
+        stages: Vec::new(),
+        approvals: Vec::new(),
+        plan_digest: None,
+        window: None,
+        names_nodes: false,
+        retry: None,
         order: OrderPolicy::ByType,
         retries: 2,
         deleting: false,
@@ -29,7 +36,7 @@ fn run(desired: Desired) -> RunFacts {
     }
 }
 
-fn free() -> TargetFacts {
+pub(in crate::run) fn free() -> TargetFacts {
     TargetFacts {
         exists: true,
         created: Millis(0),
@@ -37,13 +44,17 @@ fn free() -> TargetFacts {
         claimed_by: None,
         unfit: None,
         relations: Relations::default(),
+        stage: 0,
+        selected_by: Vec::new(),
+        expected: None,
+        domain: None,
         calls_back: false,
         update: None,
     }
 }
 
 /// Returns a free node of this kind.
-pub(super) fn of_kind(kind: MachineKind) -> TargetFacts {
+pub(in crate::run) fn of_kind(kind: MachineKind) -> TargetFacts {
     TargetFacts { relations: Relations { kind, ..Relations::default() }, ..free() }
 }
 
@@ -54,19 +65,19 @@ fn with(intent: Intent, phase: UpdatePhase) -> TargetFacts {
     }
 }
 
-fn working() -> TargetFacts {
+pub(in crate::run) fn working() -> TargetFacts {
     with(Intent::Run, UpdatePhase::Working { step: "installing ethtool".to_owned() })
 }
 
-fn done(end: NodeEnd) -> TargetFacts {
+pub(in crate::run) fn done(end: NodeEnd) -> TargetFacts {
     with(Intent::Run, UpdatePhase::Done(end))
 }
 
-fn failed() -> TargetFacts {
+pub(in crate::run) fn failed() -> TargetFacts {
     done(NodeEnd::Failed { reason: Reason::InstallerFailed, message: "dpkg exited with 1".to_owned() })
 }
 
-fn planned() -> TargetFacts {
+pub(in crate::run) fn planned() -> TargetFacts {
     with(Intent::Plan, UpdatePhase::Planned)
 }
 
@@ -80,7 +91,7 @@ fn no_arrivals() -> Arrivals {
 }
 
 /// Creates a run over the nodes `a`, `b`, `c` … in the given states.
-pub(super) fn observed<const N: usize>(desired: Desired, targets: [TargetFacts; N]) -> Observed {
+pub(in crate::run) fn observed<const N: usize>(desired: Desired, targets: [TargetFacts; N]) -> Observed {
     let names = ('a'..='z').map(|name| NodeName(name.to_string()));
     let targets = names.zip(targets).collect();
     let runners = Runners::new([RunnerName::from("r0")], []);
@@ -93,14 +104,21 @@ pub(super) fn observed<const N: usize>(desired: Desired, targets: [TargetFacts; 
         paths: NetworkPaths::free(),
         runners,
         targets,
+        busy_elsewhere: BTreeMap::new(),
     }
 }
 
 /// Abbreviates the effects: `+a` gives a node its turn, `a:Run` starts it, `a=Cancel` changes its
 /// intent.
-fn effects(decision: &Decision) -> String {
+pub(in crate::run) fn effects(decision: &Decision) -> String {
     let short = |effect: &Effect| match effect {
-        Effect::RecordTargets { nodes, left_out } => format!("record {}/{}", nodes.len(), left_out.len()),
+        Effect::RecordTargets { nodes, left_out, stages } if stages.is_empty() => {
+            format!("record {}/{}", nodes.len(), left_out.len())
+        }
+        Effect::RecordTargets { nodes, left_out: _, stages } => {
+            let nodes: Vec<&str> = nodes.iter().map(|node| node.0.as_str()).collect();
+            format!("record {} as {stages:?}", nodes.join(" "))
+        }
         Effect::RecordStarts { nodes } => {
             nodes.iter().map(|node| format!("+{node}")).collect::<Vec<_>>().join(" ")
         }
@@ -115,12 +133,12 @@ fn effects(decision: &Decision) -> String {
 }
 
 /// Abbreviates what the nodes wait for.
-fn waits(decision: &Decision) -> String {
+pub(in crate::run) fn waits(decision: &Decision) -> String {
     let short = |(node, waiting_on): &(NodeName, WaitingOn)| format!("{node}:{}", waiting_on.reason);
     decision.waiting.iter().map(short).collect::<Vec<_>>().join(" ")
 }
 
-fn end(decision: &Decision) -> Option<(bool, Reason)> {
+pub(in crate::run) fn end(decision: &Decision) -> Option<(bool, Reason)> {
     decision.status.end().map(|end| (end.succeeded, end.reason))
 }
 

@@ -12,7 +12,7 @@ pub(super) fn begun(observed: &Observed, fleet: &Fleet<'_>) -> Vec<(NodeName, Wa
         .iter()
         .filter_map(|(&node, progress)| match progress {
             NodeProgress::Active(update) => Some((node.clone(), in_flight(update, observed))),
-            NodeProgress::Idle { planned: true, blocker: _ } => Some((node.clone(), planned())),
+            NodeProgress::Idle { planned: true, blocker: _ } => Some((node.clone(), planned(observed))),
             NodeProgress::Done(_)
             | NodeProgress::Skipped(_)
             | NodeProgress::Due { .. }
@@ -70,8 +70,14 @@ pub(super) fn in_flight(update: &UpdateFacts, observed: &Observed) -> WaitingOn 
     }
 }
 
-pub(super) fn planned() -> WaitingOn {
-    waiting_on(Reason::PlanOnly, "is planned and was not changed; set spec.desiredState of the run to Run")
+pub(super) fn planned(observed: &Observed) -> WaitingOn {
+    let message = match observed.run.desired {
+        Desired::Plan => "is planned and was not changed; set spec.desiredState of the run to Run",
+        Desired::Run | Desired::Pause | Desired::Cancel => {
+            "is planned and was not changed; all nodes are planned before a stage can be approved"
+        }
+    };
+    waiting_on(Reason::PlanOnly, message)
 }
 
 pub(super) fn held(node: &NodeName) -> WaitingOn {

@@ -1,7 +1,7 @@
 //! The laws of each decision, of each effect, and of the state of the world at any moment.
 
-use crate::sequence;
 use crate::world::{Opened, World};
+use crate::{rollout, sequence};
 use farrier_update::model::{NodeName, RunName};
 use farrier_update::reason::Reason;
 use farrier_update::run::{
@@ -44,6 +44,7 @@ pub(crate) fn decision(seen: &Observed, decision: &Decision) -> Check {
     targets(seen, decision)?;
     sequence::turns(seen, decision)?;
     sequence::skips(seen, decision)?;
+    rollout::decision(seen, decision)?;
     reports_waits(seen, decision)?;
     unconfirmed(seen, decision)?;
     waits_until(seen, decision)?;
@@ -127,7 +128,9 @@ pub(crate) fn arrivals(world: &World, name: &RunName, seen: &Observed, decision:
     let there: BTreeSet<&NodeName> =
         world.nodes.iter().filter(|(_, node)| node.exists).map(|(name, _)| name).collect();
     for effect in &decision.effects {
-        if let Effect::RecordTargets { nodes, left_out } = effect {
+        if let Effect::RecordTargets { nodes, left_out, stages } = effect {
+            let staged = stages.iter().sum::<usize>();
+            prop_assert!(stages.is_empty() || staged == nodes.len(), "{:?} for {:?}", stages, nodes);
             let listed: BTreeSet<&NodeName> = nodes.iter().chain(left_out).collect();
             prop_assert!(there.is_subset(&listed), "{} leaves out nodes that are there: {:?}", name, listed);
         }
@@ -235,6 +238,7 @@ pub(crate) fn world(world: &World) -> Check {
     let busy = world.busy();
     let nodes: BTreeSet<&NodeName> = busy.iter().map(|(_, node)| node).collect();
     prop_assert_eq!(nodes.len(), busy.len(), "a node is in flight for two runs: {:?}", busy);
+    rollout::world(world)?;
     sequence::world(world)
 }
 
@@ -295,7 +299,9 @@ pub(crate) fn waits_for_user(world: &World) -> Check {
             world.updates.get(&(name.clone(), node.clone())).is_some_and(UpdateFacts::is_done)
         };
         let all_done = run.recorded.as_ref().is_some_and(|nodes| nodes.iter().all(done));
-        let waits = waits && !all_done;
+        let asks = decide(&world.observe(&name));
+        let asks = asks.waiting.iter().any(|(_, on)| on.reason == Reason::ApprovalNeeded);
+        let waits = (waits && !all_done) || asks;
         prop_assert!(
             run.end.is_some() || waits,
             "{} does nothing: {:#?}",

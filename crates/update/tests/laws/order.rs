@@ -4,7 +4,7 @@ use crate::law::Check;
 use crate::world::{Run, START, World};
 use farrier_update::model::{Millis, RunName};
 use farrier_update::reason::Reason;
-use farrier_update::run::{BaselineFacts, Desired, SETTLE, Wake, decide};
+use farrier_update::run::{BaselineFacts, Desired, Rollout, SETTLE, Wake, decide};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -55,6 +55,7 @@ fn holds(arrival_timeout: u64, nodes: &[When], baseline: When, run: Run) -> Chec
         arrival_timeout: Duration::from_secs(arrival_timeout),
         desired: Desired::Run,
         not_supported: Vec::new(),
+        rollout: Rollout::default(),
         ..run
     };
     let mut world = World::new(nodes.len(), vec![run], &[]);

@@ -1,9 +1,12 @@
 //! Stories: lists of random events in a fleet.
 
-use crate::world::{Opened, Run, START, TieSpec, WorkResult};
-use farrier_update::run::{BaselineFacts, Desired, Limit, MachineKind, Operation, OrderPolicy};
+use crate::work::WorkResult;
+use crate::world::{Opened, Run, START, TieSpec};
+use farrier_update::run::{
+    Approval, BaselineFacts, Desired, Limit, MachineKind, Operation, OrderPolicy, Rollout, Spread, Stage,
+};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// One event.
@@ -25,6 +28,8 @@ pub(crate) enum Step {
     Exist { node: usize, exists: bool },
     /// The baseline is created, becomes unusable, or is replaced.
     Baseline { run: usize, facts: BaselineFacts },
+    /// The user approves all stages of a run, for the plan as it is or for another one.
+    Approve { run: usize, right: bool },
     /// An event among the replicas.
     Replicas(ReplicaEvent),
     /// Half-open network paths become stuck, or stuck paths are released.
@@ -64,6 +69,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => (0..9_usize, any::<bool>()).prop_map(|(node, hold)| Step::Hold { node, hold }),
         1 => (0..9_usize, any::<bool>()).prop_map(|(node, exists)| Step::Exist { node, exists }),
         1 => (0..6_usize, later_baseline()).prop_map(|(run, facts)| Step::Baseline { run, facts }),
+        2 => (0..3_usize, any::<bool>()).prop_map(|(run, right)| Step::Approve { run, right }),
         8 => replica_event().prop_map(Step::Replicas),
         1 => (0..3_usize).prop_map(|run| Step::Stick { run }),
         1 => (1..100_u64).prop_map(|seconds| Step::Tick { seconds }),
@@ -111,16 +117,64 @@ pub(crate) fn ties() -> impl Strategy<Value = Vec<TieSpec>> {
     proptest::collection::vec((kind, other(0.2), other(0.2)), 0..9)
 }
 
+/// Generates a number of nodes or a percentage.
+fn limit(least: u32) -> impl Strategy<Value = Limit> {
+    prop_oneof![(least..5).prop_map(Limit::Count), (least..101).prop_map(Limit::Percent)]
+}
+
+fn stage() -> impl Strategy<Value = Stage> {
+    let budget = || proptest::option::weighted(0.3, limit(0));
+    let numbers = (
+        proptest::option::of(limit(1)),
+        proptest::option::weighted(0.3, limit(1)),
+        prop_oneof![Just(0), 1..60_u64],
+    );
+    (numbers, any::<bool>(), budget(), budget()).prop_map(
+        |((count, max_concurrent, soak), manual, failure_budget, unreachable_budget)| Stage {
+            name: String::new(),
+            count,
+            max_concurrent,
+            soak: Duration::from_secs(soak),
+            approval: if manual { Approval::Manual } else { Approval::Automatic },
+            failure_budget,
+            unreachable_budget,
+        },
+    )
+}
+
+/// Generates the manner of a run. The last stage usually has all nodes that are left.
+fn rollout() -> impl Strategy<Value = Rollout> {
+    let stages = prop_oneof![
+        1 => Just(Vec::new()),
+        2 => proptest::collection::vec(stage(), 1..4),
+    ];
+    let budget = || proptest::option::weighted(0.3, limit(0));
+    let spread = proptest::option::weighted(0.3, 1..3_usize);
+    (stages, proptest::bool::weighted(0.9), budget(), budget(), spread).prop_map(
+        |(mut stages, has_rest, failure_budget, unreachable_budget, spread)| {
+            for (number, stage) in stages.iter_mut().enumerate() {
+                stage.name = format!("stage-{number}");
+            }
+            if let Some(last) = stages.last_mut().filter(|_| has_rest) {
+                last.count = None;
+            }
+            let spread = spread.map(|max_unavailable| Spread { label: "rack".to_owned(), max_unavailable });
+            Rollout { stages, failure_budget, unreachable_budget, spread }
+        },
+    )
+}
+
 /// Generates a run that a user may have written.
 pub(crate) fn run() -> impl Strategy<Value = Run> {
-    let limit = prop_oneof![(1..5_u32).prop_map(Limit::Count), (1..101_u32).prop_map(Limit::Percent)];
     let desired = prop_oneof![3 => Just(Desired::Run), 2 => Just(Desired::Plan)];
-    let unsupported = prop_oneof![15 => Just(vec![]), 1 => Just(vec!["spec.strategy.stages".to_owned()])];
+    let unsupported = prop_oneof![15 => Just(vec![]), 1 => Just(vec!["spec.operation".to_owned()])];
     let arrival_timeout = prop_oneof![1 => Just(0), 2 => 1..200_u64].prop_map(Duration::from_secs);
     let operation = prop_oneof![8 => Just(Operation::Update), 1 => Just(Operation::Stage), 1 => Just(Operation::Inventory)];
     let order = prop_oneof![3 => Just(OrderPolicy::ByType), 1 => Just(OrderPolicy::None)];
-    let what = (operation, order, any::<bool>());
-    (desired, limit, baseline(), unsupported, proptest::option::of(1..60_u64), arrival_timeout, what)
+    let window = proptest::option::weighted(0.2, (40..200_u64, 21..40_u64));
+    let manner = (rollout(), proptest::collection::vec(proptest::bool::weighted(0.2), 0..3), window);
+    let what = (operation, order, any::<bool>(), manner);
+    (desired, limit(1), baseline(), unsupported, proptest::option::of(1..60_u64), arrival_timeout, what)
         .prop_map(|(desired, limit, baseline, not_supported, ttl, arrival_timeout, what)| Run {
             operation: what.0,
             order: what.1,
@@ -139,6 +193,12 @@ pub(crate) fn run() -> impl Strategy<Value = Run> {
             starting: BTreeSet::new(),
             planning: BTreeSet::new(),
             recorded: None,
+            rollout: what.3.0,
+            selects_half: what.3.1,
+            window: what.3.2,
+            stages: Vec::new(),
+            of_stage: BTreeMap::new(),
+            approvals: Vec::new(),
             left_out: Vec::new(),
             end: None,
             gone: false,

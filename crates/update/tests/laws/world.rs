@@ -4,18 +4,23 @@
 //! exists"), the runners, the users and failures. It decides nothing; it rejects only what
 //! Kubernetes rejects, too.
 
+use crate::work::{WorkResult, next_phase};
 use farrier_update::model::{Millis, NodeName, RunName, RunnerName};
 use farrier_update::reason::Reason;
 use farrier_update::run::{
-    Arrivals, BaselineFacts, Decision, Desired, Effect, Intent, Limit, MachineKind, Manager, NetworkPaths,
-    NodeEnd, Observed, Operation, OrderPolicy, PathState, Relations, RunEnd, RunFacts, Runners, TargetFacts,
-    UpdateFacts, UpdatePhase, groups,
+    ApprovalGiven, Arrivals, BaselineFacts, Decision, Desired, Effect, Intent, Limit, MachineKind, Manager,
+    NetworkPaths, Observed, Operation, OrderPolicy, PathState, Relations, Rollout, RunEnd, RunFacts, Runners,
+    Stage, StageRecord, TargetFacts, UpdateFacts, UpdatePhase, groups,
 };
+use farrier_update::window::WindowState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The start time of every story.
 pub(crate) const START: Millis = Millis(1_000_000);
+
+/// The digest of all plans.
+pub(crate) const DIGEST: &str = "sha256:aa";
 
 /// An UpdateRun, as stored by the API server.
 #[derive(Debug, Clone)]
@@ -43,6 +48,15 @@ pub(crate) struct Run {
     /// The nodes whose turn to be planned is recorded in the status.
     pub(crate) planning: BTreeSet<NodeName>,
     pub(crate) recorded: Option<Vec<NodeName>>,
+    pub(crate) rollout: Rollout,
+    /// For each stage, whether it selects every second node only.
+    pub(crate) selects_half: Vec<bool>,
+    /// Seconds between the openings of the maintenance window, and how long it is open.
+    pub(crate) window: Option<(u64, u64)>,
+    /// The recorded stages, and the stage of each recorded node.
+    pub(crate) stages: Vec<StageRecord>,
+    pub(crate) of_stage: BTreeMap<NodeName, usize>,
+    pub(crate) approvals: Vec<ApprovalGiven>,
     pub(crate) left_out: Vec<NodeName>,
     /// The deadline for missing objects.
     pub(crate) deadline: Option<Millis>,
@@ -84,17 +98,6 @@ pub(crate) struct Tie {
 
 /// A kind, and the numbers of a manager and of a partner, for one node.
 pub(crate) type TieSpec = (MachineKind, Option<usize>, Option<usize>);
-
-/// The outcome of a runner's step for a NodeUpdate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WorkResult {
-    Good,
-    Bad,
-    Away,
-    Retry,
-    /// An object that the work needs is missing.
-    Missing,
-}
 
 /// The complete simulated state.
 #[derive(Debug, Clone)]
@@ -199,6 +202,13 @@ impl World {
                 operation: run.operation,
                 order: run.order,
                 max_concurrent: run.limit,
+                rollout: run.rollout.clone(),
+                stages: run.stages.clone(),
+                approvals: run.approvals.clone(),
+                plan_digest: Some(DIGEST.to_owned()),
+                window: run.window_at(self.now),
+                names_nodes: false,
+                retry: None,
                 retries: 2,
                 deleting: run.deleting,
                 finished: run.end.as_ref().map(|(end, _)| end.clone()),
@@ -222,7 +232,25 @@ impl World {
             paths: run.network_paths(),
             runners: Runners::new(self.live.iter().cloned(), self.updates.values()),
             targets,
+            busy_elsewhere: self.busy_elsewhere(name),
         }
+    }
+
+    /// Counts the nodes of each fault domain that other runs change, or may at any moment.
+    fn busy_elsewhere(&self, run: &RunName) -> BTreeMap<Option<String>, usize> {
+        let mut busy = BTreeMap::new();
+        for node in self.nodes.keys() {
+            let changes = |other: &&RunName| {
+                let update = self.updates.get(&((*other).clone(), node.clone()));
+                let turn = self.runs[*other].starting.contains(node);
+                update.is_some_and(|u| u.in_flight() && u.intent != Intent::Plan)
+                    || (turn && !update.is_some_and(UpdateFacts::is_done))
+            };
+            if self.runs.keys().filter(|other| *other != run).any(|other| changes(&other)) {
+                *busy.entry(domain(node)).or_default() += 1;
+            }
+        }
+        busy
     }
 
     fn target(&self, run: &RunName, node: &NodeName, facts: Node) -> TargetFacts {
@@ -235,6 +263,10 @@ impl World {
             claimed_by,
             unfit: None,
             relations: self.relations(run, node, self),
+            stage: self.runs[run].of_stage.get(node).copied().unwrap_or_default(),
+            selected_by: self.runs[run].selected_by(node),
+            expected: node.0.ends_with(['2', '5']).then(|| Duration::from_secs(20)),
+            domain: domain(node),
             calls_back: node.0.ends_with(['1', '4', '7']) || self.is_fetching(run, node),
             update,
         }
@@ -301,6 +333,10 @@ impl World {
         let fresh = self.observe(name);
         let mut stale = old.observe(name);
         stale.paths.clone_from(&fresh.paths);
+        stale.now = fresh.now;
+        stale.run.window = fresh.run.window;
+        stale.run.stages.clone_from(&fresh.run.stages);
+        stale.busy_elsewhere.clone_from(&fresh.busy_elsewhere);
         stale.arrivals = Arrivals { confirmed: false, ..fresh.arrivals };
         stale.run.finished.clone_from(&fresh.run.finished);
         stale.run.finished_at = fresh.run.finished_at;
@@ -314,6 +350,7 @@ impl World {
         for (node, facts) in &fresh.targets {
             let was = stale.targets.entry(node.clone()).or_insert_with(|| facts.clone());
             was.claimed_by.clone_from(&facts.claimed_by);
+            was.stage = facts.stage;
             was.relations.partner_at_work = old.relations(name, node, self).partner_at_work;
             was.update = match (&facts.update, was.update.take()) {
                 (Some(now), Some(then)) => Some(UpdateFacts { intent: now.intent, ..then }),
@@ -382,11 +419,20 @@ impl World {
         }
         run.version += 1;
         for effect in &decision.effects {
-            if let Effect::RecordTargets { nodes, left_out } = effect {
+            if let Effect::RecordTargets { nodes, left_out, stages } = effect {
                 run.recorded = Some(nodes.clone());
                 run.left_out.clone_from(left_out);
+                let numbers = stages.iter().enumerate();
+                let numbers = numbers.flat_map(|(number, count)| std::iter::repeat_n(number, *count));
+                run.of_stage = nodes.iter().cloned().zip(numbers).collect();
             }
         }
+        let stages = decision.status.stages.iter().map(|stage| StageRecord {
+            started_at: stage.started_at,
+            finished_at: stage.finished_at,
+            approved: stage.approved.clone(),
+        });
+        run.stages = stages.collect();
         run.starting = decision.status.starting.iter().cloned().collect();
         run.planning = decision.status.planning.iter().cloned().collect();
         run.deadline = decision.status.arrival_deadline;
@@ -477,6 +523,28 @@ impl World {
 }
 
 impl Run {
+    fn selected_by(&self, node: &NodeName) -> Vec<usize> {
+        let is_even = node.0.ends_with(['0', '2', '4', '6', '8']);
+        let selects =
+            |number: &usize| is_even || !self.selects_half.get(*number).copied().unwrap_or_default();
+        (0..self.rollout.stages.len()).filter(selects).collect()
+    }
+
+    /// The window opens at regular intervals.
+    fn window_at(&self, now: Millis) -> Option<WindowState> {
+        let (every, open) = self.window?;
+        let at = Millis(now.0 / (every * 1000) * (every * 1000));
+        let until = at.after(Duration::from_secs(open));
+        let next = Some(at.after(Duration::from_secs(every)));
+        Some(if now < until { WindowState::Open { until } } else { WindowState::Closed { next } })
+    }
+
+    /// The user approves all stages, for this plan.
+    pub(crate) fn approve(&mut self, digest: &str) {
+        let given = |stage: &Stage| ApprovalGiven { stage: stage.name.clone(), digest: digest.to_owned() };
+        self.approvals = self.rollout.stages.iter().map(given).collect();
+    }
+
     fn network_paths(&self) -> NetworkPaths {
         let message = String::from("63002");
         let back = match self.paths {
@@ -491,42 +559,8 @@ impl Run {
     }
 }
 
-/// Returns the next phase of a NodeUpdate after a runner's step.
-fn next_phase(update: &UpdateFacts, work_result: WorkResult, now: Millis) -> UpdatePhase {
-    let failed =
-        UpdatePhase::Done(NodeEnd::Failed { reason: Reason::InstallerFailed, message: "dpkg".to_owned() });
-    let away = NodeEnd::Unreachable { reason: Reason::ConnectionTimedOut, message: "no answer".to_owned() };
-    match (&update.phase, update.intent, work_result) {
-        (UpdatePhase::Done(end), _, _) => UpdatePhase::Done(end.clone()),
-        (UpdatePhase::Planned, Intent::Plan, _)
-        | (UpdatePhase::Working { .. }, Intent::Plan, WorkResult::Good) => UpdatePhase::Planned,
-        // The component in progress may still succeed or fail.
-        (UpdatePhase::Working { .. }, _, WorkResult::Bad) => failed,
-        (UpdatePhase::Working { .. }, Intent::Cancel, WorkResult::Retry)
-        | (UpdatePhase::Working { .. }, Intent::Run, WorkResult::Good) => {
-            UpdatePhase::Done(NodeEnd::Succeeded)
-        }
-        (_, Intent::Cancel, _) => UpdatePhase::Done(NodeEnd::Cancelled),
-        (
-            UpdatePhase::Pending | UpdatePhase::Working { .. } | UpdatePhase::Awaiting { .. },
-            _,
-            WorkResult::Missing,
-        ) => {
-            let message = "there is no secret".to_owned();
-            UpdatePhase::Awaiting { reason: Reason::SecretNotFound, message }
-        }
-        (
-            UpdatePhase::Pending
-            | UpdatePhase::Awaiting { .. }
-            | UpdatePhase::WaitingForRetry { .. }
-            | UpdatePhase::Planned,
-            _,
-            _,
-        ) => UpdatePhase::Working { step: "connecting".to_owned() },
-        (UpdatePhase::Working { .. }, _, WorkResult::Away) => UpdatePhase::Done(away),
-        (UpdatePhase::Working { .. }, _, WorkResult::Retry) => UpdatePhase::WaitingForRetry {
-            at: now.after(Duration::from_secs(5)),
-            reason: Reason::ConnectionTimedOut,
-        },
-    }
+/// Returns the fault domain of a node; some have none.
+pub(crate) fn domain(node: &NodeName) -> Option<String> {
+    let number: usize = node.0.trim_start_matches('n').parse().unwrap();
+    (number % 4 != 3).then(|| format!("rack-{}", number % 4))
 }

@@ -8,7 +8,7 @@ use super::table::{BY_TYPE, IfUnreachable, MachineKind, TypeEdge};
 use super::{OrderPolicy, Relations};
 use crate::model::NodeName;
 use crate::run::Observed;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How many names of a cycle are drawn: enough for each kind twice.
 const DRAWN: usize = 16;
@@ -46,6 +46,14 @@ impl<'a> Graph<'a> {
             .collect();
         let index: BTreeMap<&NodeName, Vertex> =
             graph.nodes.iter().enumerate().map(|(vertex, node)| (*node, vertex)).collect();
+        let stages: Vec<usize> = graph
+            .nodes
+            .iter()
+            .map(|node| observed.targets.get(*node).map_or(0, |facts| facts.stage))
+            .collect();
+        // Stages come one after the other. A node that was given a manager of a later stage while the run was in
+        // progress does not wait for it.
+        let stage = |vertex: Vertex| stages.get(vertex).copied().unwrap_or_default();
         let open: Vec<bool> = graph.nodes.iter().map(|node| !settled(node)).collect();
         for (vertex, own) in
             relations.iter().enumerate().filter(|(vertex, _)| open.get(*vertex) == Some(&true))
@@ -53,6 +61,7 @@ impl<'a> Graph<'a> {
             let manager = own.and_then(|own| Some((own.kind, own.managed_by.as_ref()?)));
             if let Some((kind, manager)) = manager
                 && let Some(&first) = index.get(&manager.name)
+                && stage(first) <= stage(vertex)
             {
                 let of_manager = manager.kind.unwrap_or_default();
                 graph.connect(first, vertex, IfUnreachable::between(of_manager, kind));
@@ -62,20 +71,30 @@ impl<'a> Graph<'a> {
             OrderPolicy::ByType => &BY_TYPE,
             OrderPolicy::None => &[],
         };
-        for &edge in edges {
-            graph.add_gate(edge, &relations, &open);
+        let present: BTreeSet<usize> = stages.iter().copied().collect();
+        for (&edge, &stage) in edges.iter().flat_map(|edge| present.iter().map(move |stage| (edge, stage))) {
+            let of_stage = |vertex: Vertex| stages.get(vertex) == Some(&stage);
+            graph.add_gate(edge, &relations, &open, of_stage);
         }
         graph.sort();
         graph
     }
 
-    /// Connects all nodes of one kind with all nodes of another. A node that is managed by another one has its
+    /// Connects all nodes of one kind in a stage with all nodes of another. A node that is managed by another one has its
     /// place after that node, and no other place among the nodes of that kind.
-    fn add_gate(&mut self, edge: TypeEdge, relations: &[Option<&Relations>], open: &[bool]) {
+    fn add_gate(
+        &mut self,
+        edge: TypeEdge,
+        relations: &[Option<&Relations>],
+        open: &[bool],
+        of_stage: impl Fn(Vertex) -> bool,
+    ) {
+        let of_stage = &of_stage;
         let of = |kind: MachineKind, other: MachineKind| {
             let all = relations.iter().enumerate();
-            let of_kind = all.filter(move |(_, own)| {
-                own.is_some_and(|own| own.kind == kind && manager_kind(own) != Some(other))
+            let of_kind = all.filter(move |(vertex, own)| {
+                of_stage(*vertex)
+                    && own.is_some_and(|own| own.kind == kind && manager_kind(own) != Some(other))
             });
             of_kind.map(|(vertex, _)| vertex)
         };

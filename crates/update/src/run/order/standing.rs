@@ -6,7 +6,7 @@ use super::place::{Cause, Role, Skip, Standing, Wait};
 use super::table::IfUnreachable;
 use crate::model::NodeName;
 use crate::run::progress::{Blocker, NodeProgress};
-use crate::run::{Desired, NodeEnd, Observed, Operation};
+use crate::run::{Desired, Intent, NodeEnd, Observed, Operation};
 use std::collections::BTreeMap;
 
 /// The progress of the nodes of a run, by name.
@@ -67,7 +67,7 @@ impl<'a> Seen<'a> {
 }
 
 impl<'a> Order<'a> {
-    pub(in crate::run) fn of(observed: &'a Observed, nodes: &Nodes<'a>) -> Self {
+    pub(in crate::run) fn of(observed: &'a Observed, nodes: &Nodes<'a>, goal: Intent) -> Self {
         let at_work = AtWork::of(observed, nodes);
         let run = &observed.run;
         if run.operation != Operation::Update || !run.targets_recorded {
@@ -81,10 +81,10 @@ impl<'a> Order<'a> {
             graph = Graph::of(observed, all(), is_settled);
         }
         let cycle = graph.draw_cycle();
-        let standings = match run.desired {
+        let standings = match goal {
             // A plan changes nothing, so nothing must come before anything.
-            Desired::Plan => BTreeMap::new(),
-            Desired::Run | Desired::Pause | Desired::Cancel => Judge::new(observed, nodes, &graph).judge(),
+            Intent::Plan => BTreeMap::new(),
+            Intent::Run | Intent::Cancel => Judge::new(observed, nodes, &graph).judge(),
         };
         Self { graph, cycle, standings, at_work }
     }

@@ -107,7 +107,7 @@ fn status_of(definition: &Definition) -> Value {
     let mut status = match definition.kind.as_str() {
         "ManagedNode" => json!({"lastRun": "r1", "os": "Debian"}),
         "Baseline" => json!({"components": 1}),
-        "UpdateRun" => json!({"counts": {"total": 1}}),
+        "UpdateRun" => json!({"counts": {"total": 1}, "stage": "canary"}),
         "NodeUpdate" => json!({"step": "Install", "changed": "0/1"}),
         "NodeInventory" => json!({
             "takenAt": "2026-01-01T00:00:00Z",

@@ -11,6 +11,7 @@
 //!                                    outcome::summarize ──► NodeVerdict
 //! run + baseline + nodes ──► run::decide ──► Decision { effects, waiting, status, wake }
 //! actions + inventory of a device that flashes itself ──► device::next ──► Next
+//! Lease of a machine + who wants it ──► ownership::decide ──► Decision
 //! ```
 //!
 //! The laws of `run::decide` are property tests in `tests/laws.rs`:
@@ -35,6 +36,7 @@ mod digest;
 pub mod installer;
 pub mod model;
 pub mod outcome;
+pub mod ownership;
 mod package;
 pub mod payload_url;
 pub mod plan;

@@ -30,6 +30,7 @@ pub mod http;
 pub mod inputs;
 pub mod lease;
 pub mod log_store;
+pub mod machine_lease;
 pub mod membership;
 pub mod metrics;
 pub mod payload;

@@ -34,6 +34,7 @@ use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::publish::{self, Events};
 use crate::telemetry;
+use farrier_update::ownership::Owner;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
 use std::collections::{HashMap, HashSet};
@@ -56,6 +57,8 @@ pub struct Context {
     pub events: Events,
     /// Name of this runner, as in `spec.runner`.
     pub name: String,
+    /// This process in the Leases of machines, without the NodeUpdate.
+    pub owner: Owner,
     /// Whether this runner may work. Other runners take over the machines of a runner whose Lease has
     /// expired.
     pub holds: Hold,

@@ -64,12 +64,13 @@ spec:
 YAML
 }
 
-# writes: how often the API server was asked to change one of our objects or an event, refused
-# requests included: lines of what was asked for, such as nodeupdates/status, and the number.
+# writes: how often the API server was asked to change one of our objects or an event, or to make or delete a
+# Lease (which machines have), refused requests included: lines of what was asked for, such as nodeupdates/status, and the number.
 writes() {
   kubectl get --raw /metrics | awk '
     function label(name) { return match($0, "[{,]" name "=\"[^\"]*\"") ? substr($0, RSTART + length(name) + 3, RLENGTH - length(name) - 4) : "" }
-    /^apiserver_request_total/ && /verb="(POST|PUT|PATCH|APPLY|DELETE)"/ && /group="(farrier.dev|events.k8s.io)"/ {
+    /^apiserver_request_total/ && (/verb="(POST|PUT|PATCH|APPLY|DELETE)"/ && /group="(farrier.dev|events.k8s.io)"/ ||
+      /verb="(POST|DELETE)"/ && /group="coordination.k8s.io"/) {
       what = label("subresource")
       sum[label("resource") (what == "" ? "" : "/" what)] += $NF
     }

@@ -25,6 +25,8 @@ WRITERS = {"act.rs", "publish.rs"}
 OTHER_WRITERS: dict[str, str] = {
     "src/exposure/secret.rs": "who a run is on the wire: made and deleted by exposure/act.rs alone",
     "src/lease.rs": "Leases say who may act and publish at all: they come before both",
+    "src/machine_lease.rs": "the Lease of a machine says who may work on it: it comes before the work",
+    "src/machine_lease/renewal.rs": "as machine_lease.rs",
 }
 WRITE_PARAMETERS = re.compile(r"\b(?:PatchParams|PostParams|DeleteParams)\b")
 WRITE_CALLS = re.compile(

@@ -81,9 +81,9 @@ pub struct Args {
     lease_seconds: u64,
 
     /// Seconds that are waited, at each point of an attempt, for others who use a machine: for a locked
-    /// package manager, for room on a disk, for another engine. After that the attempt fails. A machine
-    /// whose spec.channel is Callback waits for the operator's own ports for this long, or for the run's
-    /// arrivalTimeout if that is longer.
+    /// package manager, for room on a disk, for another engine, for another holder of the machine's Lease.
+    /// After that the attempt fails. A machine whose spec.channel is Callback waits for the operator's own
+    /// ports for this long, or for the run's arrivalTimeout if that is longer.
     #[arg(long, env = "FARRIER_WAIT_SECONDS", default_value_t = farrier_protocol::DEFAULT_WAIT_SECONDS, value_parser = clap::value_parser!(u64).range(0..=86400))]
     wait_seconds: u64,
 
@@ -170,7 +170,6 @@ async fn work(
     let members = replica.members.clone();
     let exposer =
         Exposer::new(client.clone(), caches.clone(), site, names.clone(), members.clone(), events.clone());
-    let known = caches.clone();
     let listeners_changed = Arc::new(Notify::new());
     let (to_controller, controller_changes) = mpsc::unbounded_channel();
     let (to_runner, runner_changes) = mpsc::unbounded_channel();
@@ -181,6 +180,7 @@ async fn work(
         tools,
         events: Events::new(client.clone(), "farrier-runner", &instruments.metrics),
         name: replica.name.clone(),
+        owner: replica.owner(),
         holds: replica.runner.clone(),
         lease_seconds: args.lease_seconds,
         wait_seconds: args.wait_seconds,
@@ -194,7 +194,7 @@ async fn work(
     });
     let controller = controllers::Context {
         client,
-        caches,
+        caches: caches.clone(),
         register,
         events,
         name: replica.name.clone(),
@@ -208,7 +208,7 @@ async fn work(
     };
     tracing::info!(runner = %replica.name, version = env!("CARGO_PKG_VERSION"), "farrier is at work");
     tokio::select! {
-        () = spread(&known, changes, to_controller, to_runner, &listeners_changed) => {}
+        () = spread(&caches, changes, to_controller, to_runner, &listeners_changed) => {}
         () = runner::run_listeners(runner.clone(), &listeners_changed) => {}
         () = controllers::lead(controller, controller_changes) => {}
         () = runner::run_log_requests(runner.clone(), &args.namespace) => {}

@@ -3,6 +3,7 @@
 mod arrive;
 mod credentials;
 mod follow;
+mod ownership;
 mod pace;
 mod retry;
 mod status;
@@ -22,6 +23,7 @@ use crate::inputs::MachineDriver;
 use farrier_update::{Millis, Reason, Retry};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use ownership::Ownership;
 use retry::time;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -64,6 +66,7 @@ pub(super) async fn run(
         run_is_gone: false,
         abilities: context.abilities(update).or_else(|| of_actions(update)),
         generation: None,
+        ownership: Ownership::default(),
     };
     // A finished NodeUpdate only has to be released.
     let mut next = if finished { Next::Over } else { task.resume() };
@@ -117,6 +120,8 @@ struct UpdateWorker<'a> {
     abilities: Option<&'static Abilities>,
     /// Generation of the ManagedNode that the last attempt used.
     generation: Option<i64>,
+    /// The machine's Lease.
+    ownership: Ownership,
 }
 
 impl UpdateWorker<'_> {
@@ -186,7 +191,7 @@ impl UpdateWorker<'_> {
         let begun = Instant::now();
         let active = self.context.metrics.sessions.hold();
         self.run_is_gone = run.is_none();
-        let loaded = self.load(run.as_deref(), goal, number, touched).await;
+        let loaded = self.load_and_own(run.as_deref(), goal, number, touched).await;
         let resumed = touched && std::mem::take(&mut self.is_reached);
         let loaded = loaded.map(|Attempt { job, driver }| {
             let callback = job.callback.map(|calls| CallbackOptions { awaited, ..calls });
@@ -259,10 +264,13 @@ impl UpdateWorker<'_> {
 
     /// Runs the session of an attempt and writes statuses meanwhile.
     async fn session(&mut self, attempt: &Attempt, number: u32) -> End {
-        let stop = self.stop.clone();
-        let (end, view) = self.published(attempt, number, stop, View::default(), View::clone).await;
+        let (stop, watching) = self.ending();
+        let (end, view) = tokio::select! {
+            ended = self.published(attempt, number, stop, View::default(), View::clone) => ended,
+            never = watching => match never {},
+        };
         self.view = view;
-        end
+        self.after_loss(end)
     }
 
     /// Runs a session that begins with the view `first`, and writes meanwhile the statuses that `visible`
@@ -345,6 +353,7 @@ impl UpdateWorker<'_> {
             if dirty {
                 Box::pin(self.clean_up(number, made)).await;
             }
+            self.release_machine(&Phase::Planned, number).await;
             self.publish(&Phase::Planned, number).await;
             self.context.announce(&self.update, &self.view, &end).await;
             return Next::Planned { number };
@@ -367,7 +376,10 @@ impl UpdateWorker<'_> {
     }
 
     async fn end(&mut self, end: End, number: u32) -> Next {
-        self.publish(&Phase::Ended(end.clone()), number).await;
+        let phase = Phase::Ended(end.clone());
+        // Before the status: who reads that the machine is done finds its Lease released.
+        self.release_machine(&phase, number).await;
+        self.publish(&phase, number).await;
         count::ended(&self.context.metrics, &end);
         let (result, reason) = count::result(&end);
         tracing::info!(result, %reason, "the NodeUpdate has ended");

@@ -29,6 +29,7 @@ mod gateway;
 mod leases;
 mod lifecycle;
 mod logs;
+mod machine_leases;
 mod manifests;
 mod ports;
 mod rules;

@@ -42,6 +42,7 @@ mod lost;
 mod made_up;
 mod order;
 mod orphan;
+mod owners;
 mod packages;
 mod patience;
 mod ports;

@@ -42,6 +42,11 @@
 - apiGroups: [farrier.dev]
   resources: [logrequests/status]
   verbs: [patch]
+# The Lease of a machine while it is worked on, so that other tools leave it alone. Its name follows
+# from the machine's, so that a rule cannot name it.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [get, create, update, delete]
 # Credentials of machines and of payloads, each by the name that a spec refers to; never listed.
 - apiGroups: [""]
   resources: [secrets]

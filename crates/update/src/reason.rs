@@ -210,6 +210,10 @@ with_reasons_of_runs! {
     /// Another run is working on the machine; the message names it. Farrier waits for that run to end, and
     /// then tries again.
     MachineBusy: Transient,
+    /// Another tool, or another installation of Farrier, holds the machine's Lease; the message names the Lease, its
+    /// holder, and until when it is valid. Farrier waits for `--wait-seconds`, and then tries again. If the holder
+    /// does not exist any more, delete the Lease.
+    NodeInUse: Transient,
 
     // Working on a device.
 

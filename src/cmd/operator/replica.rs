@@ -1,11 +1,13 @@
 //! This replica: its name, its Leases, and its view of the other replicas.
 
 use crate::lease::{Hold, LeaseConfig, LeaseDurations, LeaseManager, LeaseState};
+use crate::machine_lease;
 use crate::membership::{
     self, HostPorts, Membership, MembershipWatcher, RunnerInfo, RunnerLocation, this_host,
 };
 use crate::metrics::Metrics;
 use anyhow::Context as _;
+use farrier_update::ownership::Owner;
 use kube::Client;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -173,6 +175,18 @@ impl Replica {
             managers,
             lookout: lookouts,
         })
+    }
+
+    /// Describes the workers of this process in the Leases of machines. The NodeUpdate is still missing.
+    pub(super) fn owner(&self) -> Owner {
+        Owner {
+            installation: self.namespace.clone(),
+            runner: self.name.clone(),
+            process: machine_lease::process(),
+            update: String::new(),
+            session: String::new(),
+            left: false,
+        }
     }
 
     /// Releases the Leases, so that other replicas take over at once.

@@ -82,6 +82,9 @@ actions! {
     /// The machine is being rebooted, was rebooted, or was not; the note says until when it is waited for, or why
     /// not.
     Reboot on "NodeUpdate" because "`Rebooting`, `Rebooted`, `RebootInhibited`, `RebootFailed`, `RebootTimedOut`, `Cancelled`",
+    /// Another tool has taken the machine's Lease while Farrier worked on the machine; the note names it. The
+    /// component in progress finishes, and the next attempt waits for the Lease.
+    Yield on "NodeUpdate" because "`NodeInUse`",
     /// An attempt failed and will be retried; the note says when.
     Retry on "NodeUpdate" because "`WaitingForRetry`",
     /// Work on the machine has ended, successfully or not; the note names the components that changed

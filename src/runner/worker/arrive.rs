@@ -98,7 +98,7 @@ fn missing_access<'a, T: 'a>(
 
 /// Returns the time between check number `check` (from 1) and the next one. It grows, and `seed` spreads the
 /// machines of a run that wait for the same Secret.
-fn pause(check: u32, seed: u64) -> Duration {
+pub(super) fn pause(check: u32, seed: u64) -> Duration {
     let interval = FIRST_INTERVAL.saturating_mul(check).min(MAX_INTERVAL);
     // Jitter: 800 to 1200 thousandths.
     let spread = seed.wrapping_add(u64::from(check).wrapping_mul(97)) % 401;

@@ -23,7 +23,7 @@ const CLEANING_ATTEMPTS: u32 = 3;
 impl UpdateWorker<'_> {
     /// Returns the failure of an attempt, and whether another attempt follows. `None`: the attempt did not
     /// fail.
-    pub(super) fn retry(&self, end: &End, number: u32, goal: Goal) -> Option<(Failure, Retry)> {
+    pub(super) fn retry(&mut self, end: &End, number: u32, goal: Goal) -> Option<(Failure, Retry)> {
         let failure = match end {
             End::Failed(failure) => failure.clone(),
             End::Finished(NodeVerdict::Failed { reason, message }) => Failure::new(*reason, message.clone()),
@@ -32,6 +32,9 @@ impl UpdateWorker<'_> {
             | End::Inventoried
             | End::Cancelled => return None,
         };
+        if self.ownership.yields() {
+            return Some((failure, Retry::At(now())));
+        }
         let tries = tries(number, goal, self.shown.planning_attempts);
         let retry = after_failure(failure.reason, tries, self.retries(), self.seed(), now());
         Some((failure, retry))
@@ -66,7 +69,10 @@ impl UpdateWorker<'_> {
                     loaded => loaded,
                 };
             let failure = match &loaded {
-                Ok(attempt) => Box::pin(self.clean_once(attempt, number)).await,
+                Ok(attempt) => match self.own(number, true).await {
+                    Ok(_) => Box::pin(self.clean_once(attempt, number)).await,
+                    Err(failure) => Some(failure),
+                },
                 Err(failure) => Some(failure.clone()),
             };
             // A user may create a missing object again. Offering a wrong password again would lock the
@@ -102,8 +108,10 @@ impl UpdateWorker<'_> {
 
     /// Waits for the time of the next attempt, or for the cancellation of the run.
     pub(super) async fn wait(&mut self, failure: Failure, number: u32, at: Time) -> Next {
+        let phase = Phase::Retrying { failure: failure.clone(), at: at.clone() };
+        self.release_machine(&phase, number).await;
         if self.old.next_attempt_at.as_ref() != Some(&at) {
-            self.publish(&Phase::Retrying { failure: failure.clone(), at: at.clone() }, number).await;
+            self.publish(&phase, number).await;
             self.context.announce_retry(&self.update, &failure, number, &at.0.to_string()).await;
         }
         let left = at.0.duration_since(condition::now().0);

@@ -7,6 +7,7 @@ use super::run::Run;
 use super::{lab, payload, wait};
 use farrier::api::{Baseline, FINALIZER, ManagedNode, NodeUpdate, UpdateRun};
 use farrier::publish::{Kind, is_gone};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Namespace, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::PartialObjectMeta;
@@ -222,6 +223,7 @@ impl Site {
         let others = self.replicas.lock().unwrap().clone();
         if self.operator.runs() || others.iter().any(|o| o.runs()) {
             self.runs_go().await;
+            self.machines_are_free().await;
             self.operator.stop().await;
         }
         for other in others {
@@ -254,6 +256,18 @@ impl Site {
             if stay.is_empty() { Ok(()) } else { Err(format!("these are not: {stay:?}")) }
         })
         .await;
+    }
+
+    /// Checks that no Lease of a machine is held any more. One that was left because the machine could not be
+    /// cleaned expires.
+    async fn machines_are_free(&self) {
+        let of_machines = ListParams::default().labels("farrier.dev/part=machine");
+        let leases = self.api::<Lease>().list(&of_machines).await.expect("Leases").items;
+        let is_left = |lease: &&Lease| {
+            lease.annotations().get("farrier.dev/owner").is_some_and(|owner| owner.contains("\"left\":true"))
+        };
+        let held: Vec<String> = leases.iter().filter(|l| !is_left(l)).map(ResourceExt::name_any).collect();
+        assert!(held.is_empty(), "these Leases of machines are still held: {held:?}");
     }
 
     /// Removes everything, whatever its state is.

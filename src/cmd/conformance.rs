@@ -1,7 +1,7 @@
 //! `farrier conformance`: tries the driver of one real machine.
 //!
-//! Reads the machine, its Secret and the baseline as the runner does, and writes nothing to the cluster. Without
-//! `--apply` nothing on the machine is changed.
+//! Reads the machine, its Secret and the baseline as the runner does, and writes nothing to the cluster but the
+//! machine's Lease, which it holds meanwhile. Without `--apply` nothing on the machine is changed.
 
 use super::{cluster, console, operator};
 use crate::api::{Baseline, ManagedNode, NodeUpdate};
@@ -11,23 +11,25 @@ use crate::conformance::{Extent, Probe, Verdict, probe};
 use crate::convert;
 use crate::engines::{Engines, hex};
 use crate::inputs::Inputs;
+use crate::machine_lease::{self, Held, MachineLease, Taking};
 use crate::metrics::Metrics;
 use crate::payload::Store;
 use crate::runner::is_finished;
 use anyhow::Context as _;
+use farrier_update::ownership::Owner;
 use farrier_update::{FailedDependency, Force};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 use sha2::{Digest as _, Sha256};
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 /// Try the driver of one machine: reach it, take its inventory, and check that nothing is left there.
 ///
-/// Nothing on the machine is changed without --apply, and nothing in the cluster is changed at all. Each check
-/// is one line. Press Ctrl-C once to end early; the machine is still cleaned.
+/// Nothing on the machine is changed without --apply, and nothing in the cluster but the machine's Lease, which is
+/// held meanwhile. Each check is one line. Press Ctrl-C once to end early; the machine is still cleaned.
 ///
 /// Examples:
 ///   farrier conformance --node bmc-7 -n fleet
@@ -70,7 +72,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// When an object does not exist, a run is at work on the machine, or a check has not passed.
+/// When an object does not exist, a run or another tool is at work on the machine, or a check has not passed.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let config = args.cluster.config().await?;
     let server = config.cluster_url.to_string();
@@ -101,6 +103,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         logs: None,
     };
     let job = job(&node, baseline.as_ref(), &inputs, &cluster.namespace).await?;
+    let held = cluster.hold(&node, &job.session).await?;
     let extent = match (&baseline, args.apply) {
         (None, _) => Extent::Inventory,
         (Some(_), false) => Extent::Plan,
@@ -114,6 +117,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     };
     let passed = report.lines.iter().filter(|line| matches!(line.verdict, Verdict::Passed(_))).count();
     let all = report.lines.len();
+    held.release(passed < all).await;
     anyhow::ensure!(
         passed == all,
         "{} of {all} checks on ManagedNode {} did not pass; do what the first of them says, and run this again",
@@ -163,7 +167,36 @@ impl Cluster {
             ),
         }
     }
+
+    /// Takes the machine's Lease, so that nobody else works on the machine meanwhile.
+    async fn hold(&self, node: &ManagedNode, session: &str) -> anyhow::Result<Held> {
+        let owner = Owner {
+            // No namespace has such a name.
+            installation: "(conformance)".to_owned(),
+            runner: format!("process-{}", std::process::id()),
+            process: machine_lease::process(),
+            update: node.name_any(),
+            session: session.to_owned(),
+            left: false,
+        };
+        let lease = MachineLease::new(&self.client, node, owner, LEASE_DURATION);
+        let taken =
+            lease.attempt(|_| false).await.map_err(|error| cluster::unanswered(error, &self.server))?;
+        match taken {
+            Taking::Held(held) => Ok(held),
+            Taking::Other(occupant) => anyhow::bail!(
+                "ManagedNode {name} is in use: {holder} holds Lease {lease}; wait until it is released. If the holder does not exist any more: kubectl delete lease {lease} -n {namespace}",
+                name = node.name_any(),
+                holder = occupant.holder,
+                lease = lease.name(),
+                namespace = self.namespace,
+            ),
+        }
+    }
 }
+
+/// How long the machine's Lease is valid if this process is killed.
+const LEASE_DURATION: Duration = Duration::from_mins(2);
 
 /// Returns the job, as the runner makes it for a run with the defaults.
 async fn job(

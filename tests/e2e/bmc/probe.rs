@@ -5,6 +5,9 @@ use super::updates::{BMCS, flashes, image};
 use crate::harness::run::to;
 use crate::harness::{Site, e2e, wait};
 use farrier_bmc_double::Settings;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::DeleteParams;
+use serde_json::json;
 use tokio::process::Command;
 
 /// What the command printed, and whether it returned 0.
@@ -48,10 +51,26 @@ fn a_device_is_tried_and_changed_only_on_request() {
         assert!(said.is_good, "{}{}", said.lines, said.error);
         assert_eq!((flashes(&bmc, firmware.version), bmc.sessions()), (1, 0));
 
+        is_refused_while_another_holds_the_lease(site, &bmc).await;
         let said = conformance(site, &["--node", "nobody"]).await;
         assert!(!said.is_good && said.error.contains("there is no ManagedNode nobody"), "{}", said.error);
         is_refused_during_a_run(site).await;
     });
+}
+
+/// Both would work on the device at the same time.
+async fn is_refused_while_another_holds_the_lease(site: &Site, bmc: &Bmc) {
+    let name = format!("managednode-{}", bmc.name);
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name},
+        "spec": {"holderIdentity": "alice"},
+    });
+    let api = site.api::<Lease>();
+    assert_eq!(api.get_opt(&name).await.expect("an answer"), None, "the command has left its Lease");
+    site.create::<Lease>(&lease).await.expect("a Lease");
+    let said = conformance(site, &["--node", &bmc.name]).await;
+    assert!(!said.is_good && said.error.contains("alice holds Lease"), "{}{}", said.lines, said.error);
+    api.delete(&name, &DeleteParams::default()).await.expect("a deleted Lease");
 }
 
 /// Both would install beside each other.
@@ -61,7 +80,7 @@ async fn is_refused_during_a_run(site: &Site) {
     bmc.double.set(Settings { flash_ms: 5000, ..bmc.double.settings() });
     site.baseline("autumn", &[firmware.component(site, image())]).await;
     let mut spec = to("autumn");
-    spec["selector"] = serde_json::json!({"matchLabels": {"name": variant}});
+    spec["selector"] = json!({"matchLabels": {"name": variant}});
     let run = site.run("busy", spec).await;
     wait::until("the BMC to be at work", wait::LIMIT, async || match bmc.sessions() {
         0 => Err("it has no session".to_owned()),

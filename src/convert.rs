@@ -1,5 +1,9 @@
 //! Converts API types to the types of the update logic. There is no conversion back.
 
+mod window;
+
+pub use window::{expected, window};
+
 use crate::api::baseline::{
     Component as ApiComponent, Detect as ApiDetect, Payload, Reboot, Signature, Source,
 };
@@ -239,7 +243,15 @@ pub fn desired(from: DesiredState) -> Desired {
 /// Converts stages, budgets and fault domains. The selectors of stages are evaluated where the machines are known.
 pub fn rollout(from: &Strategy) -> Rollout {
     // The patterns have no `..`: a field that was forgotten here would be silently ignored.
-    let Strategy { max_concurrent: _, stages, spread, failure_budget, unreachable_budget, retries: _ } = from;
+    let Strategy {
+        max_concurrent: _,
+        stages,
+        spread,
+        failure_budget,
+        unreachable_budget,
+        retries: _,
+        window: _,
+    } = from;
     let stage = |stage: &ApiStage| {
         let ApiStage {
             name,

@@ -1,5 +1,6 @@
 //! `ManagedNode`: a machine, as the user describes it.
 
+use super::quantity::Span;
 use super::tls::Tls;
 use super::{LocalRef, words};
 use farrier_network::MachineType;
@@ -293,4 +294,22 @@ pub struct ManagedNodeStatus {
     /// Time of the last connection to the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<Time>,
+
+    /// The last five updates that changed the machine and succeeded, newest first. The longest of them is how long
+    /// Farrier expects the next one to take: none is begun that would not end in the maintenance window of its run.
+    /// To forget them, delete this field as with hostKey.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recent_updates: Vec<RecentUpdate>,
+}
+
+/// An update that changed a machine and succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecentUpdate {
+    /// Name of the run.
+    pub run: String,
+    /// Time at which the attempt began that changed the machine.
+    pub started_at: Time,
+    /// How long it took, with its reboots and the clean-up.
+    pub duration: Span,
 }

@@ -89,8 +89,8 @@ pub struct NodeUpdateStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 
-    /// The current step. It is Planned after the plan, WaitingForRetry between two attempts, and Done at
-    /// the end.
+    /// The current step. It is Planned after the plan, WaitingForRetry between two attempts, WaitingForWindow until
+    /// the maintenance window opens, and Done at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
 
@@ -120,16 +120,21 @@ pub struct NodeUpdateStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<String>,
 
-    /// Number of the current attempt, from 1.
+    /// Number of the current attempt, from 1; 0 before the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
+
+    /// Time at which the current attempt began. An attempt that continues what an earlier one left on the machine
+    /// has the time of that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_started_at: Option<Time>,
 
     /// Number of attempts that were needed for the plan, if the run was planned before it was started. They
     /// do not count against strategy.retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planning_attempts: Option<u32>,
 
-    /// Time at which the next attempt begins, after a failed attempt.
+    /// Time at which the next attempt begins, after a failed attempt or when the maintenance window opens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<Time>,
 

@@ -11,6 +11,15 @@ use std::time::Duration;
 pub struct Span(#[schemars(regex(pattern = r"^([0-9]{1,9}(ms|h|m|s))+$"), length(max = 32))] pub String);
 
 impl Span {
+    /// Returns a duration as users write it, rounded up to whole seconds.
+    pub fn of(duration: Duration) -> Self {
+        let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+        let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+        let parts = parts.into_iter().filter(|(number, _)| *number > 0);
+        let text = parts.map(|(number, unit)| number.to_string() + unit).collect::<Vec<_>>().concat();
+        Self(if text.is_empty() { "0s".to_owned() } else { text })
+    }
+
     /// Returns the duration, or `None` if the text is not a duration (the schema rejects such text).
     pub fn duration(&self) -> Option<Duration> {
         let mut rest = self.0.as_str();
@@ -72,6 +81,18 @@ pub fn budget(value: &IntOrString) -> Option<farrier_update::run::Limit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is recorded is read again.
+    #[test]
+    fn durations_are_written_as_they_are_read() {
+        for (millis, text) in
+            [(0, "0s"), (1, "1s"), (59_001, "1m"), (5_400_000, "1h30m"), (3_661_000, "1h1m1s")]
+        {
+            let written = Span::of(Duration::from_millis(millis));
+            assert_eq!(written, Span::from(text));
+            assert_eq!(written.duration(), Some(Duration::from_secs(millis.div_ceil(1000))));
+        }
+    }
 
     #[test]
     fn spans_are_read_as_users_write_them() {

@@ -2,12 +2,14 @@
 
 mod rollout;
 mod status;
+mod window;
 
 pub use rollout::{Approval, Spread, Stage};
 pub use status::{
     CallbackStatus, Counts, FileService, ListenerState, ListenerStatus, NodeNote, OrderStep, OrderedNode,
     RecordedBaseline, RunnerPorts, ServiceStatus, StageState, StageStatus, UpdateRunStatus,
 };
+pub use window::MaintenanceWindow;
 
 use super::LocalRef;
 use super::managed_node::Channel;
@@ -263,6 +265,10 @@ pub struct Strategy {
     #[serde(default)]
     #[schemars(range(max = 20))]
     pub retries: u32,
+
+    /// When machines may be changed. If it is not set, at any time. See docs/rollouts.md.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<MaintenanceWindow>,
 }
 
 impl Default for Strategy {
@@ -274,6 +280,7 @@ impl Default for Strategy {
             failure_budget: None,
             unreachable_budget: None,
             retries: 0,
+            window: None,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Writes what an attempt leaves in the cluster besides the NodeUpdate: inventory, machine status, events.
 
+mod recent;
+
 use super::Context;
 use super::render::{in_use, node_conditions};
 use crate::api::managed_node::ManagedNodeStatus;
@@ -11,6 +13,7 @@ use crate::attempt::{End, Firmware, Survey, View};
 use crate::failure::{Failure, chain};
 use crate::publish::{self, Action, RUNNER};
 use farrier_update::{ComponentResult, Millis, NodeVerdict, Outcome, Reason};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use std::collections::BTreeMap;
@@ -28,8 +31,15 @@ const MAX_BYTES: usize = 1024 * 1024;
 
 impl Context {
     /// Writes what the attempt found out about the machine. `generation` is that of the spec that the attempt
-    /// used.
-    pub(super) async fn record(&self, update: &NodeUpdate, view: &View, end: &End, generation: Option<i64>) {
+    /// used; `begun` is when the attempt began to change the machine.
+    pub(super) async fn record(
+        &self,
+        update: &NodeUpdate,
+        view: &View,
+        end: &End,
+        generation: Option<i64>,
+        begun: Option<&Time>,
+    ) {
         let namespace = update.namespace().unwrap_or_default();
         let name = &update.spec.node_ref.name;
         let Some(node) = self.caches.nodes.get(&ObjectRef::new(name).within(&namespace)) else { return };
@@ -39,7 +49,7 @@ impl Context {
         {
             tracing::warn!(error = %chain(&error), "the inventory could not be written");
         }
-        if let Err(error) = self.record_node(&node, view, end, run, generation).await
+        if let Err(error) = self.record_node(&node, view, end, run, generation, begun).await
             && !publish::is_gone(&error)
         {
             tracing::warn!(error = %chain(&error), "the machine's status could not be written");
@@ -53,9 +63,11 @@ impl Context {
         end: &End,
         run: &str,
         generation: Option<i64>,
+        begun: Option<&Time>,
     ) -> Result<(), kube::Error> {
         let old = node.status.clone().unwrap_or_default();
         let now = condition::now();
+        let recent_updates = recent::updates(&old.recent_updates, &view.results, end, run, begun, &now);
         let status = ManagedNodeStatus {
             observed_generation: generation,
             conditions: node_conditions(&old.conditions, view, end, run, generation, &now),
@@ -65,6 +77,7 @@ impl Context {
             os: view.survey.as_ref().map(|s| s.facts.os_name.clone()).or(old.os.clone()),
             last_run: Some(run.to_owned()),
             last_seen: if view.authenticated { Some(now) } else { old.last_seen.clone() },
+            recent_updates,
         };
         if status == old {
             // Nothing has changed, as with a machine that is off at its next attempt.
@@ -222,6 +235,12 @@ impl Context {
                 self.events.normal(&about, reason, action, &text).await;
             }
         }
+    }
+
+    /// Writes an event that an attempt waits for the maintenance window.
+    pub(super) async fn announce_window(&self, update: &NodeUpdate, words: &str) {
+        let note = format!("{}: {words}", update.spec.node_ref.name);
+        self.events.normal(&update.object_ref(&()), Reason::OutsideWindow, Action::Wait, &note).await;
     }
 
     /// Writes an event that another attempt follows.

@@ -30,6 +30,13 @@ pub(super) enum Phase {
         /// When the next attempt begins.
         at: Time,
     },
+    /// The maintenance window of the run is closed, and nothing of the run is under way on the machine.
+    OutsideWindow {
+        /// What the window keeps from beginning, and when it opens.
+        words: String,
+        /// When it opens.
+        opens: Time,
+    },
     /// The machine is planned, and waits for the run to start.
     Planned,
     /// The NodeUpdate has ended.
@@ -79,9 +86,10 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
         rebooting: rebooting(old, view, phase),
         changed: changed(&components, plan).or_else(|| old.changed.clone()),
         attempt: Some(*attempt),
+        attempt_started_at: old.attempt_started_at.clone(),
         planning_attempts: old.planning_attempts,
         next_attempt_at: match phase {
-            Phase::Retrying { at, .. } => Some(at.clone()),
+            Phase::Retrying { at, .. } | Phase::OutsideWindow { opens: at, .. } => Some(at.clone()),
             Phase::Working | Phase::Planned | Phase::Ended(_) => None,
         },
         plan_digest: plan.map(NodePlan::digest).or_else(|| old.plan_digest.clone()),
@@ -99,7 +107,7 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
         leases: view.leases,
         leftovers: view.leftovers.clone(),
         logs: view.engine.as_ref().map(|_| format!("/var/log/farrier/{run}")).or_else(|| old.logs.clone()),
-        started_at: old.started_at.clone().or_else(|| Some((*now).clone())),
+        started_at: old.started_at.clone().or_else(|| Some((*now).clone()).filter(|_| *attempt > 0)),
         finished_at: if ended { old.finished_at.clone().or_else(|| Some((*now).clone())) } else { None },
     }
 }
@@ -123,7 +131,7 @@ fn channel(view: &View) -> Option<Channel> {
 fn waits_for<'a>(view: &'a View, phase: &Phase) -> Option<&'a attempt::Waiting> {
     match phase {
         Phase::Working => view.waits_for(),
-        Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => None,
+        Phase::Retrying { .. } | Phase::OutsideWindow { .. } | Phase::Planned | Phase::Ended(_) => None,
     }
 }
 
@@ -144,7 +152,7 @@ fn node_phase(view: &View, phase: &Phase) -> Option<node_update::Phase> {
             farrier_network::Phase::Inventory => node_update::Phase::Inventory,
             farrier_network::Phase::Deployment => node_update::Phase::Deployment,
         }),
-        Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => None,
+        Phase::Retrying { .. } | Phase::OutsideWindow { .. } | Phase::Planned | Phase::Ended(_) => None,
     }
 }
 
@@ -158,7 +166,9 @@ fn rebooting(old: &NodeUpdateStatus, view: &View, phase: &Phase) -> Option<Reboo
         }
         (Phase::Working, None) => old.rebooting.clone(),
         (Phase::Working, Some(Reboot::Done | Reboot::Failed(_)))
-        | (Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_), _) => None,
+        | (Phase::Retrying { .. } | Phase::OutsideWindow { .. } | Phase::Planned | Phase::Ended(_), _) => {
+            None
+        }
     }
 }
 
@@ -175,7 +185,9 @@ fn fetches_by(old: &NodeUpdateStatus, view: &View, phase: &Phase) -> Option<Fetc
     let is_open = !open_pulls(&actions::read(&old.actions)).is_empty();
     match phase {
         Phase::Working => now.or_else(|| old.fetches_by.filter(|_| is_open)),
-        Phase::Retrying { .. } | Phase::Planned => old.fetches_by.filter(|_| is_open),
+        Phase::Retrying { .. } | Phase::OutsideWindow { .. } | Phase::Planned => {
+            old.fetches_by.filter(|_| is_open)
+        }
         Phase::Ended(_) => None,
     }
 }
@@ -187,6 +199,7 @@ fn step(view: &View, phase: &Phase) -> String {
             None => view.step.as_text(),
         },
         Phase::Retrying { .. } => "WaitingForRetry".into(),
+        Phase::OutsideWindow { .. } => "WaitingForWindow".into(),
         Phase::Planned => "Planned".into(),
         Phase::Ended(_) => "Done".into(),
     }

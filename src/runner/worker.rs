@@ -7,6 +7,7 @@ mod ownership;
 mod pace;
 mod retry;
 mod status;
+mod window;
 
 use super::clean_up::is_missing;
 use super::load::{Attempt, approved};
@@ -36,6 +37,8 @@ enum Next {
     Attempt { number: u32, goal: Goal, touched: bool },
     /// Wait, then make the attempt after this one.
     Wait { failure: Failure, number: u32, at: Time },
+    /// Wait for the maintenance window, then make the attempt after this one.
+    WaitForWindow { words: String, number: u32, opens: Time },
     /// Planned: wait for the approval.
     Planned { number: u32 },
     /// The NodeUpdate has ended.
@@ -64,6 +67,7 @@ pub(super) async fn run(
         approved: None,
         offers: Arc::new(MachineOffers::new(context.clone(), update)),
         run_is_gone: false,
+        failed: None,
         abilities: context.abilities(update).or_else(|| of_actions(update)),
         generation: None,
         ownership: Ownership::default(),
@@ -78,6 +82,7 @@ pub(super) async fn run(
                 Box::pin(task.attempt(number, goal, touched)).instrument(span).await
             }
             Next::Wait { failure, number, at } => task.wait(failure, number, at).await,
+            Next::WaitForWindow { words, number, opens } => task.wait_for_window(words, number, opens).await,
             Next::Planned { number } => task.wait_for_approval(number).await,
             Next::Over => break,
         };
@@ -116,6 +121,8 @@ struct UpdateWorker<'a> {
     offers: Arc<MachineOffers>,
     /// Whether the run was gone when an attempt began: nothing more is installed for it.
     run_is_gone: bool,
+    /// The failure of the last attempt that this process has made.
+    failed: Option<Failure>,
     /// What the machine's class can do; `None` if the machine is not known.
     abilities: Option<&'static Abilities>,
     /// Generation of the ManagedNode that the last attempt used.
@@ -177,9 +184,15 @@ impl UpdateWorker<'_> {
         if self.is_cancelled() && !touched {
             return self.end(End::Cancelled, number).await;
         }
-        self.note_first_attempt();
         let run = self.context.run_of(&self.update).await;
         self.run.clone_from(&run);
+        if let Some(next) = self.outside_window(run.as_deref(), number, goal, touched).await {
+            return next;
+        }
+        self.note_first_attempt();
+        if !touched || self.shown.attempt_started_at.is_none() {
+            self.shown.attempt_started_at = Some(condition::now());
+        }
         let awaited = self.context.awaited(&self.update, run.as_deref(), goal);
         if let Some(wait) = awaited.as_ref().and_then(|awaited| awaited.begun.as_ref()) {
             self.view.return_path = ReturnPath::Pending { waiting: wait.waiting.clone() };
@@ -254,6 +267,8 @@ impl UpdateWorker<'_> {
     /// Records how long the object waited for its first attempt.
     fn note_first_attempt(&self) {
         if self.old.started_at.is_none()
+            // Not if it waited for the maintenance window.
+            && self.old.next_attempt_at.is_none()
             && let Some(created) = self.update.creation_timestamp()
         {
             let waited = condition::now().0.duration_since(created.0);
@@ -336,7 +351,8 @@ impl UpdateWorker<'_> {
         if goal == Goal::Plan {
             self.shown.planning_attempts = Some(number);
         }
-        self.context.record(&self.update, &self.view, &end, self.generation).await;
+        let begun = self.shown.attempt_started_at.as_ref();
+        self.context.record(&self.update, &self.view, &end, self.generation, begun).await;
         let abandoned = self.control.borrow().abandon;
         let dirty = match &self.view.clean {
             Some(Ok(())) => false,

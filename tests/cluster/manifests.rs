@@ -66,6 +66,8 @@ async fn a_short_update_run_gets_the_documented_defaults() {
     });
     let given = [
         ("spec.strategy.retries", json!(2)),
+        ("spec.strategy.window.schedule", json!("0 22 * * 6")),
+        ("spec.strategy.window.duration", json!("4h")),
         ("spec.reboot.delay", json!("1m")),
         ("spec.force.rewrite", json!(true)),
         ("spec.callback.exposure", json!("NodePort")),
@@ -76,6 +78,7 @@ async fn a_short_update_run_gets_the_documented_defaults() {
         for (path, value) in &given {
             put(&mut expected, path.trim_start_matches("spec."), value);
         }
+        put(&mut expected, "strategy.window.timeZone", &json!("UTC"));
         assert_eq!(partly, expected);
     })
     .await;

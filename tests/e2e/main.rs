@@ -54,3 +54,4 @@ mod sequence;
 mod steering;
 mod versions;
 mod waits;
+mod window;

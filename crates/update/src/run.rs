@@ -119,6 +119,8 @@ pub struct RunFacts {
     pub plan_digest: Option<String>,
     /// Whether the maintenance window is open; `None` if the run has none. Only updates wait for it.
     pub window: Option<WindowState>,
+    /// Why the maintenance window cannot be used, with the field and the remedy.
+    pub window_error: Option<String>,
     /// Whether the nodes were named one by one, so that one that does not exist is waited for.
     pub names_nodes: bool,
     /// What prevents the run from repeating another one; `None` if it may, or repeats none.

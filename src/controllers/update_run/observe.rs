@@ -20,7 +20,7 @@ use farrier_update::run::{
     ApprovalGiven, Arrivals, BaselineFacts, BaselineId, Limit, Observed, RunEnd, RunFacts, StageRecord,
     TargetFacts,
 };
-use farrier_update::{Millis, NodeName, Reason, RunName};
+use farrier_update::{Millis, NodeName, Reason, RunName, Window, WindowState};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
@@ -69,7 +69,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
     let (facts_of_baseline, baseline) = baseline_facts(context, run, &namespace);
     let observed = Observed {
         now,
-        run: run_facts(run, members, with_engine.as_deref(), plan_digest(run, &own, &plan_digests)),
+        run: run_facts(run, members, with_engine.as_deref(), plan_digest(run, &own, &plan_digests), now),
         baseline: facts_of_baseline,
         arrivals,
         paths: context.exposer.observe(run, &context.own_writes.runs(&context.caches), &machines, now),
@@ -128,7 +128,7 @@ impl Seen {
             relations: neighbours.relations(name),
             stage: 0,
             selected_by: Vec::new(),
-            expected: None,
+            expected: node.and_then(|node| convert::expected(node)),
             domain: node.and_then(|node| domain(run, node)),
             calls_back: way_back.is_some(),
             update: update.map(facts),
@@ -235,8 +235,10 @@ fn run_facts(
     members: Members,
     with_engine: Option<&str>,
     plan_digest: Option<String>,
+    now: Millis,
 ) -> RunFacts {
     let spec = &run.spec;
+    let window = convert::window(spec);
     let status = run.status.clone().unwrap_or_default();
     let succeeded = condition::find(&status.conditions, "Succeeded").filter(|_| super::is_finished(run));
     RunFacts {
@@ -249,7 +251,8 @@ fn run_facts(
         stages: status.stages.iter().map(stage_record).collect(),
         approvals: run.annotations().get(APPROVE_ANNOTATION).map(|text| approvals(text)).unwrap_or_default(),
         plan_digest,
-        window: None,
+        window: window_at(&window, now),
+        window_error: window.err(),
         names_nodes: spec.selector.is_none(),
         retry: members.retry,
         retries: spec.strategy.retries,
@@ -267,6 +270,14 @@ fn run_facts(
         planning: status.planning.iter().map(|n| NodeName(n.clone())).collect(),
         left_out: status.left_out.iter().map(|n| NodeName(n.clone())).collect(),
         selector_error: members.selector_error,
+    }
+}
+
+/// Returns whether the window of a run is open; one that cannot be used is not.
+fn window_at(window: &Result<Option<Window>, String>, now: Millis) -> Option<WindowState> {
+    match window {
+        Ok(window) => window.as_ref().map(|window| window.at(now)),
+        Err(_) => Some(WindowState::Closed { next: None }),
     }
 }
 

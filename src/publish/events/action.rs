@@ -51,8 +51,8 @@ actions! {
     Start on "UpdateRun" because "`Started`",
     /// Machines will not be begun because of another one; the note names that one.
     Skip on "UpdateRun" because "`Skipped`",
-    /// The run is waiting; the note says for what.
-    Wait on "UpdateRun" because "as in the condition `Progressing`",
+    /// The run is waiting, or the work on a machine waits for the maintenance window; the note says for what.
+    Wait on "UpdateRun, NodeUpdate" because "as in the condition `Progressing`; `OutsideWindow`",
     /// The run has ended.
     Finish on "UpdateRun" because "as in the condition `Succeeded`",
     /// Connections to the run's callback server were rejected; one event for each cause and minute.

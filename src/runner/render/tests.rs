@@ -189,3 +189,28 @@ fn a_wait_before_the_installers_is_shown_in_the_condition_that_it_blocks() {
     assert!(words(&shown, "PayloadVerified").starts_with("Unknown DiskFull: waiting for room"));
     assert!(words(&shown, "Applied").starts_with("Unknown InProgress: waiting for: the installers"));
 }
+
+/// Otherwise a machine that waits for the night looks as if its work had begun, or as if something were on it, and a
+/// cancelled run cleans a machine that it has never reached.
+#[test]
+fn a_machine_outside_of_its_window_waits_with_nothing_on_it() {
+    let (old, view, now) = (NodeUpdateStatus::default(), View::default(), condition::now());
+    let phase = Phase::OutsideWindow { words: "it opens at noon".into(), opens: now.clone() };
+    let input = |attempt| RenderInput {
+        old: &old,
+        view: &view,
+        phase: &phase,
+        attempt,
+        run: "r1",
+        abilities: Some(linux::Linux.abilities()),
+        generation: None,
+        now: &now,
+    };
+    let shown = status(&input(0));
+    assert_eq!(words(&shown, "Succeeded"), "Unknown OutsideWindow: it opens at noon");
+    assert_eq!(words(&shown, "Reachable"), "Unknown OutsideWindow: it opens at noon");
+    assert!(words(&shown, "TornDown").starts_with("True NothingLeftBehind"));
+    assert_eq!((shown.next_attempt_at, shown.started_at), (Some(now.clone()), None));
+    assert_eq!(shown.step.as_deref(), Some("WaitingForWindow"));
+    assert_eq!(status(&input(1)).started_at, Some(now.clone()), "after a failed attempt");
+}

@@ -38,6 +38,7 @@ impl Verdict {
     fn pending(phase: &Phase, what: &str) -> Self {
         match phase {
             Phase::Working => Self::open(Reason::InProgress, format!("waiting for: {what}")),
+            Phase::OutsideWindow { words, .. } => Self::open(Reason::OutsideWindow, words.clone()),
             Phase::Planned => {
                 Self::open(Reason::PlanOnly, "waiting for the run's desiredState to become Run")
             }
@@ -159,9 +160,11 @@ pub(super) fn reachable(view: &View, phase: &Phase) -> Verdict {
                 Verdict::open(f.reason, f.message.clone())
             }
             Phase::Ended(End::Cancelled) => Verdict::open(Reason::Cancelled, "the run was cancelled before"),
-            Phase::Working | Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => {
-                Verdict::pending(phase, "an answer from the machine")
-            }
+            Phase::Working
+            | Phase::Retrying { .. }
+            | Phase::OutsideWindow { .. }
+            | Phase::Planned
+            | Phase::Ended(_) => Verdict::pending(phase, "an answer from the machine"),
         },
     }
 }
@@ -201,10 +204,12 @@ fn return_path(view: &View, phase: &Phase) -> Option<Verdict> {
                     "the engine's connection from {from} was lost; Farrier waits for the next one, then connects by SSH; installers go on meanwhile"
                 ),
             ),
-            Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => Verdict::no(
-                Reason::ConnectionLost,
-                format!("the engine's connection from {from} was lost, and no other one came"),
-            ),
+            Phase::Retrying { .. } | Phase::OutsideWindow { .. } | Phase::Planned | Phase::Ended(_) => {
+                Verdict::no(
+                    Reason::ConnectionLost,
+                    format!("the engine's connection from {from} was lost, and no other one came"),
+                )
+            }
         }),
         ReturnPath::Expected => Some(Verdict::waiting(view, phase, "a connection from the machine")),
         ReturnPath::Fetched { from } => {
@@ -248,17 +253,19 @@ fn dial_lost(phase: &Phase) -> Verdict {
             Reason::ConnectionLost,
             "the connection to the engine was lost; Farrier connects again, then by SSH; installers go on meanwhile",
         ),
-        Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => Verdict::no(
-            Reason::ConnectionLost,
-            "the connection to the engine was lost, and could not be made again",
-        ),
+        Phase::Retrying { .. } | Phase::OutsideWindow { .. } | Phase::Planned | Phase::Ended(_) => {
+            Verdict::no(
+                Reason::ConnectionLost,
+                "the connection to the engine was lost, and could not be made again",
+            )
+        }
     }
 }
 
 fn failure_of(phase: &Phase) -> Option<&Failure> {
     match phase {
         Phase::Retrying { failure, .. } | Phase::Ended(End::Failed(failure)) => Some(failure),
-        Phase::Working | Phase::Planned | Phase::Ended(_) => None,
+        Phase::Working | Phase::OutsideWindow { .. } | Phase::Planned | Phase::Ended(_) => None,
     }
 }
 
@@ -314,7 +321,7 @@ fn rebooted(view: &View, phase: &Phase) -> Option<Verdict> {
                     format!("{what}, since {since}; Farrier waits for the machine until {until} at most");
                 Verdict::open(Reason::Rebooting, words)
             }
-            Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => {
+            Phase::Retrying { .. } | Phase::OutsideWindow { .. } | Phase::Planned | Phase::Ended(_) => {
                 Verdict::pending(phase, "the reboot of the machine")
             }
         },
@@ -334,12 +341,20 @@ fn verified(view: &View, phase: &Phase) -> Verdict {
         Phase::Ended(End::Finished(NodeVerdict::Cancelled { message })) => {
             Verdict::no(Reason::Cancelled, message.clone())
         }
-        Phase::Working | Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_)
+        Phase::Working
+        | Phase::Retrying { .. }
+        | Phase::OutsideWindow { .. }
+        | Phase::Planned
+        | Phase::Ended(_)
             if view.results.is_empty() =>
         {
             Verdict::pending(phase, "the second inventory")
         }
-        Phase::Working | Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => {
+        Phase::Working
+        | Phase::Retrying { .. }
+        | Phase::OutsideWindow { .. }
+        | Phase::Planned
+        | Phase::Ended(_) => {
             Verdict::open(Reason::InProgress, "the second inventory is in; the machine is being cleaned")
         }
     }
@@ -364,6 +379,7 @@ fn succeeded(view: &View, phase: &Phase) -> Verdict {
                 (None, None) => Verdict::open(Reason::InProgress, view.step.as_text()),
             },
         },
+        Phase::OutsideWindow { words, .. } => Verdict::open(Reason::OutsideWindow, words.clone()),
         Phase::Planned => Verdict::open(
             Reason::PlanOnly,
             "the plan is made and nothing was changed; set the run's desiredState to Run to carry it out",

@@ -224,7 +224,11 @@ impl UpdateWorker<'_> {
         let is_clean = condition::is(&status.conditions, "TornDown", "True");
         match phase {
             Phase::Working | Phase::Retrying { .. } if !is_clean => {}
-            Phase::Working | Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => {
+            Phase::Working
+            | Phase::Retrying { .. }
+            | Phase::OutsideWindow { .. }
+            | Phase::Planned
+            | Phase::Ended(_) => {
                 if let Some(held) = self.ownership.held.take() {
                     held.release(!is_clean).await;
                 }

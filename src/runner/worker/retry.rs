@@ -10,7 +10,7 @@ use crate::runner::clean_up::is_missing;
 use crate::runner::count;
 use crate::runner::load::Attempt;
 use crate::runner::render::Phase;
-use farrier_update::{Millis, NodeVerdict, Retry, after_failure, backoff};
+use farrier_update::{Millis, NodeVerdict, Reason, Retry, after_failure, backoff};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use std::time::Duration;
@@ -19,6 +19,10 @@ use tokio::sync::watch;
 /// Maximum number of clean-up attempts on a machine that was lost with an engine on it. After that, the
 /// engine's own lease removes the engine.
 const CLEANING_ATTEMPTS: u32 = 3;
+
+/// Maximum time between two looks at the clock while an attempt waits for its time: the time of a window may be days
+/// ahead, and clocks are set meanwhile.
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
 impl UpdateWorker<'_> {
     /// Returns the failure of an attempt, and whether another attempt follows. `None`: the attempt did not
@@ -114,20 +118,28 @@ impl UpdateWorker<'_> {
             self.publish(&phase, number).await;
             self.context.announce_retry(&self.update, &failure, number, &at.0.to_string()).await;
         }
-        let left = at.0.duration_since(condition::now().0);
-        let left = Duration::try_from(left).unwrap_or_default();
+        self.failed = Some(failure).filter(|failure| failure.reason != Reason::WaitingForRetry);
+        self.wait_until(&at, number).await
+    }
+
+    /// Waits for the time of the attempt after attempt `number`, or for the cancellation of the run.
+    pub(super) async fn wait_until(&mut self, at: &Time, number: u32) -> Next {
         let mut stop = self.stop.clone();
-        // A closed channel means that no cancellation will follow.
-        let cancelled = tokio::select! {
-            // sleep: until the next attempt, whose time is in the status; a cancellation ends it.
-            () = tokio::time::sleep(left) => false,
-            Ok(_) = stop.wait_for(|stop| *stop) => true,
-        };
-        if cancelled {
-            self.cancel(number).await
-        } else {
-            Next::Attempt { number: number + 1, goal: self.goal(), touched: !self.was_clean() }
+        let mut cancelled = false;
+        while !cancelled {
+            let left = at.0.duration_since(condition::now().0);
+            let left = Duration::try_from(left).unwrap_or_default();
+            if left.is_zero() {
+                return Next::Attempt { number: number + 1, goal: self.goal(), touched: !self.was_clean() };
+            }
+            // A closed channel means that no cancellation will follow.
+            cancelled = tokio::select! {
+                // sleep: until the next attempt, whose time is in the status; a cancellation ends it.
+                () = tokio::time::sleep(left.min(CLOCK_CHECK_INTERVAL)) => false,
+                Ok(_) = stop.wait_for(|stop| *stop) => true,
+            };
         }
+        self.cancel(number).await
     }
 
     /// Decides what follows a cancellation between attempts. A machine that is not clean is cleaned first.
@@ -148,6 +160,8 @@ impl UpdateWorker<'_> {
                 self.approved = Some(now());
                 // Unset if the plan was made by an operator version that did not record the number.
                 self.shown.planning_attempts.get_or_insert(number);
+                // What the plan took says nothing about the update.
+                self.shown.attempt_started_at = None;
                 Next::Attempt { number: number + 1, goal: Goal::Update, touched: !self.was_clean() }
             }
             Ok(Intent::Cancel) => self.cancel(number).await,
@@ -191,7 +205,6 @@ pub(super) fn time(at: Millis) -> Time {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use farrier_update::Reason;
 
     /// Otherwise a clean-up that waits for another engine for an hour looks as if it hung, or the results of
     /// the attempt disappear meanwhile.

@@ -20,6 +20,9 @@ macro_rules! with_reasons_of_runs {
             NoNodesSelected: Permanent,
             /// The run's selector cannot be parsed. Start a new run with a corrected selector.
             SelectorInvalid: Permanent,
+            /// The maintenance window of the run cannot be used: its schedule cannot be parsed or matches no day, or its
+            /// time zone is unknown; the message says which. Start a new run with a corrected `spec.strategy.window`.
+            WindowInvalid: Permanent,
             /// All nodes succeeded.
             AllSucceeded: Informational,
             /// At least one node did not succeed; see `status.failing`.

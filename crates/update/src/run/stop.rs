@@ -40,6 +40,9 @@ impl Stop {
                 format!("spec.selector cannot be parsed: {error}; start a run with a corrected selector");
             return Some(Self { reason: Reason::SelectorInvalid, message });
         }
+        if let (Some(message), false) = (&run.window_error, run.targets_recorded) {
+            return Some(Self { reason: Reason::WindowInvalid, message: message.clone() });
+        }
         if let PathState::Refused { reason, message, .. } = &observed.paths.back {
             return Some(Self { reason: *reason, message: message.clone() });
         }

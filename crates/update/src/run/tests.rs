@@ -3,6 +3,7 @@
 mod around;
 mod arrivals;
 mod order;
+mod window;
 
 use super::*;
 
@@ -32,6 +33,7 @@ fn run(desired: Desired) -> RunFacts {
         left_out: Vec::new(),
         starting: BTreeSet::new(),
         planning: BTreeSet::new(),
+        window_error: None,
         selector_error: None,
     }
 }

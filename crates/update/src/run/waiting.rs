@@ -57,6 +57,11 @@ pub(super) fn in_flight(update: &UpdateFacts, observed: &Observed) -> WaitingOn 
         UpdatePhase::Awaiting { reason, message } => {
             WaitingOn { reason: *reason, message: message.clone(), until: observed.arrivals.deadline }
         }
+        UpdatePhase::WaitingForRetry { at, reason: Reason::OutsideWindow } => WaitingOn {
+            reason: Reason::OutsideWindow,
+            message: format!("waits for the maintenance window, which opens at {at}"),
+            until: Some(*at),
+        },
         UpdatePhase::WaitingForRetry { at, reason } => WaitingOn {
             reason: Reason::WaitingForRetry,
             message: format!("the last attempt failed with {reason}; another attempt follows"),

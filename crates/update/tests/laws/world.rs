@@ -219,6 +219,7 @@ impl World {
                 starting: run.starting.clone(),
                 planning: run.planning.clone(),
                 left_out: run.left_out.clone(),
+                window_error: None,
                 selector_error: None,
             },
             baseline: run.baseline.clone(),

@@ -60,7 +60,10 @@ fn not_looked(phase: &Phase, old: &NodeUpdateStatus, cleans_up: CleansUp) -> Ver
     match (phase, pending) {
         (Phase::Working, Some(was)) => Verdict::open(Reason::CleanupPending, was.message.clone()),
         (Phase::Working, None) => Verdict::open(Reason::InProgress, "nothing is on the machine yet"),
-        (Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_), Some(_)) => Verdict::no(
+        (
+            Phase::Retrying { .. } | Phase::OutsideWindow { .. } | Phase::Planned | Phase::Ended(_),
+            Some(_),
+        ) => Verdict::no(
             Reason::CleanupPending,
             match cleans_up {
                 CleansUp::Engine => {
@@ -71,7 +74,7 @@ fn not_looked(phase: &Phase, old: &NodeUpdateStatus, cleans_up: CleansUp) -> Ver
                 }
             },
         ),
-        (Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_), None) => {
+        (Phase::Retrying { .. } | Phase::OutsideWindow { .. } | Phase::Planned | Phase::Ended(_), None) => {
             let words = was.filter(|was| was.status == "True").map(|was| was.message.clone());
             let words = words.unwrap_or_else(|| "nothing was put on the machine".to_owned());
             Verdict::yes(Reason::NothingLeftBehind, words)

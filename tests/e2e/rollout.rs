@@ -9,7 +9,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 /// Returns the spec of a run to the baseline `spring` with this strategy.
-fn with(strategy: Value) -> Value {
+fn with(strategy: &Value) -> Value {
     let mut spec = to("spring");
     merge(&mut spec, json!({"strategy": strategy}));
     spec
@@ -43,7 +43,7 @@ fn a_canary_that_fails_is_the_only_one() {
         let machines = site.machine("db").up_many(4).await;
         site.baseline("spring", &[script("fail", "1.0")]).await;
         let stages = json!({"stages": [{"name": "canary", "count": 1, "soak": "10m"}, {"name": "rest"}]});
-        let run = site.run("r1", with(stages)).await;
+        let run = site.run("r1", with(&stages)).await;
         let ended = run.fails().await;
         assert_eq!(ended.reason("Succeeded"), "StageIncomplete", "{}", ended.words("Succeeded"));
         let counts = ended.status.clone().unwrap_or_default().counts;
@@ -76,7 +76,7 @@ fn stages_are_updated_one_after_the_other() {
             {"name": "canary", "selector": {"matchLabels": {"ring": "canary"}}, "soak": "20s"},
             {"name": "rest", "maxConcurrent": 1},
         ]});
-        let run = site.run("r1", with(stages)).await;
+        let run = site.run("r1", with(&stages)).await;
         let soaking =
             run.until("the canary to soak", |run| state(run, "canary") == Some(StageState::Soaking)).await;
         assert_eq!(stage(&soaking, "canary").succeeded, 1);
@@ -107,7 +107,7 @@ fn a_stage_is_approved_for_the_plan_that_was_shown() {
         site.baseline("spring", &[bmc_tool("2.0")]).await;
         let stages =
             json!({"stages": [{"name": "first", "count": 1}, {"name": "rest", "approval": "Manual"}]});
-        let run = site.run("r1", with(stages)).await;
+        let run = site.run("r1", with(&stages)).await;
         // All are planned before the first stage begins, and the first stage needs no approval.
         let waiting = run
             .until("the approval to be needed", |run| {
@@ -147,7 +147,7 @@ fn a_budget_stops_a_run() {
     e2e("budget", async |site| {
         site.machine("db").up_many(5).await;
         site.baseline("spring", &[script("fail", "1.0")]).await;
-        let run = site.run("r1", with(json!({"maxConcurrent": 1, "failureBudget": "20%"}))).await;
+        let run = site.run("r1", with(&json!({"maxConcurrent": 1, "failureBudget": "20%"}))).await;
         let ended = run.fails().await;
         assert_eq!(ended.reason("Succeeded"), "FailureBudgetExceeded", "{}", ended.words("Succeeded"));
         assert_eq!(ended.state("BudgetExceeded"), "True");
@@ -175,7 +175,7 @@ fn machines_are_named_and_spread() {
         let missing = site.run("r2", spec).await.fails().await;
         let failing = missing.status.unwrap_or_default().failing;
         assert_eq!((failing[0].node.as_str(), failing[0].reason.as_str()), ("nobody", "NodeNotFound"));
-        let spread = with(json!({"maxConcurrent": 3, "spread": {"label": "rack"}}));
+        let spread = with(&json!({"maxConcurrent": 3, "spread": {"label": "rack"}}));
         let run = site.run("r3", spread).await;
         watched(&run, 1, async {}).await;
         run.succeeds().await;

@@ -9,7 +9,7 @@ use super::order::{AtWork, Wait};
 use super::progress::Fleet;
 use super::rollout::{Domains, Stages};
 use super::waiting::{no_runner, waiting_on};
-use super::{Effect, Intent, Observed, Operation, Runners, WaitingOn};
+use super::{Effect, Intent, Observed, Operation, Runners, TargetFacts, WaitingOn};
 use crate::model::{NodeName, RunnerName};
 use crate::reason::Reason;
 use crate::window::WindowState;
@@ -70,15 +70,21 @@ impl<'a, 'f> Begin<'a, 'f> {
 
     /// Starts a node whose turn is recorded. The node counts as started, so that a pause does not
     /// affect it.
-    pub(super) fn carry_out(&mut self, node: &NodeName, intent: Intent, planned: bool) -> WaitingOn {
-        if let Some(closed) = self.closed(node) {
+    pub(super) fn carry_out(
+        &mut self,
+        node: &NodeName,
+        facts: &TargetFacts,
+        intent: Intent,
+        planned: bool,
+    ) -> WaitingOn {
+        if let Some(closed) = self.closed(facts) {
             return closed;
         }
         let node = node.clone();
         let effect = if planned {
             Effect::SetIntent { node, intent }
         } else {
-            let Some(runner) = self.pick(&node) else { return no_runner() };
+            let Some(runner) = self.pick(facts) else { return no_runner() };
             Effect::Start { node, intent, runner }
         };
         self.effects.push(effect);
@@ -95,33 +101,33 @@ impl<'a, 'f> Begin<'a, 'f> {
     }
 
     /// Gives a node its turn, if its stage is open, no partner is at work and the limits allow another node.
-    pub(super) fn take_turn(&mut self, node: &'a NodeName) -> WaitingOn {
+    pub(super) fn take_turn(&mut self, node: &'a NodeName, facts: &'a TargetFacts) -> WaitingOn {
         if let Some((reason, message)) = self.brake {
             return waiting_on(*reason, message);
         }
         // A plan changes nothing, so only the number of nodes in flight limits it.
         let changes_machine = self.goal != Intent::Plan;
-        if let Some(wait) = self.stages.wait(self.observed, node).filter(|_| changes_machine) {
+        if let Some(wait) = self.stages.wait(self.observed, facts).filter(|_| changes_machine) {
             return wait;
         }
-        if let Some(wait) = self.partners.wait(self.observed, node) {
+        if let Some(wait) = self.partners.wait(facts) {
             return self.hold_back(node, &wait);
         }
-        if let Some(wait) = self.outside_window(node).filter(|_| changes_machine) {
+        if let Some(wait) = self.outside_window(facts).filter(|_| changes_machine) {
             return wait;
         }
-        if let Some(wait) = self.domains.wait(self.observed, node).filter(|_| changes_machine) {
+        if let Some(wait) = self.domains.wait(facts).filter(|_| changes_machine) {
             return wait;
         }
         if self.slots == 0 {
             return self.no_slot();
         }
-        let stage = self.stages.number(self.observed, node);
+        let stage = self.stages.number(facts);
         let is_full = changes_machine && self.stage_slots.get(stage) == Some(&0);
         if let Some(wait) = is_full.then(|| self.stages.no_slot(stage)).flatten() {
             return wait;
         }
-        if let Some(closed) = self.closed(node) {
+        if let Some(closed) = self.closed(facts) {
             return closed;
         }
         if self.runners.is_empty() {
@@ -131,8 +137,8 @@ impl<'a, 'f> Begin<'a, 'f> {
         if let Some(slots) = self.stage_slots.get_mut(stage) {
             *slots = slots.saturating_sub(1);
         }
-        self.partners.add(self.observed, node);
-        self.domains.add(self.observed, node);
+        self.partners.add(facts, node);
+        self.domains.add(facts);
         self.begun.push(node.clone());
         waiting_on(Reason::InProgress, "is about to be started")
     }
@@ -157,26 +163,25 @@ impl<'a, 'f> Begin<'a, 'f> {
     }
 
     /// Picks the runner for a node. A node that calls back gets a runner that its machine can reach.
-    fn pick(&mut self, node: &NodeName) -> Option<RunnerName> {
+    fn pick(&mut self, facts: &TargetFacts) -> Option<RunnerName> {
         let listening = &self.observed.paths.listening;
-        let calls_back = self.observed.targets.get(node).is_some_and(|facts| facts.calls_back);
+        let calls_back = facts.calls_back;
         let fits = |name: &RunnerName| !calls_back || listening.is_empty() || listening.contains(name);
         self.runners.pick(fits)
     }
 
     /// Returns what keeps the network path to a node closed.
-    fn closed(&mut self, node: &NodeName) -> Option<WaitingOn> {
-        let calls_back = self.observed.targets.get(node).is_some_and(|facts| facts.calls_back);
-        let closed = self.observed.paths.blocker(calls_back);
+    fn closed(&mut self, facts: &TargetFacts) -> Option<WaitingOn> {
+        let closed = self.observed.paths.blocker(facts.calls_back);
         self.wants |= closed.is_some();
         closed
     }
 
     /// Returns until when a node waits whose update does not end in the maintenance window.
-    fn outside_window(&self, node: &NodeName) -> Option<WaitingOn> {
+    fn outside_window(&self, facts: &TargetFacts) -> Option<WaitingOn> {
         let run = &self.observed.run;
         let window = run.window.filter(|_| run.operation == Operation::Update)?;
-        let expected = self.observed.targets.get(node).and_then(|facts| facts.expected);
+        let expected = facts.expected;
         if window.fits(expected, self.observed.now) {
             return None;
         }

@@ -15,7 +15,7 @@
 use super::arrivals::is_baseline_unconfirmed;
 use super::begin::Begin;
 use super::conclude::{conclude, conclude_with_paths};
-use super::progress::{Blocker, Fleet, NodeProgress};
+use super::progress::{Blocker, Fleet, NodeProgress, with_facts};
 use super::select::{select, unconfirmed};
 use super::state::State;
 use super::stop::{self, Stop};
@@ -78,7 +78,7 @@ fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
     let brake = brake(observed);
     let mut begin = Begin::new(observed, fleet, brake.as_ref());
     let mut waiting = Vec::new();
-    for (&node, progress) in &fleet.nodes {
+    for (node, facts, progress) in with_facts(observed, &fleet.nodes) {
         let waiting_on = match progress {
             NodeProgress::Done(_)
             | NodeProgress::Skipped(_)
@@ -86,7 +86,7 @@ fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
                 continue;
             }
             NodeProgress::Active(update) => in_flight(update, observed),
-            NodeProgress::Due { goal, planned } => begin.carry_out(node, *goal, *planned),
+            NodeProgress::Due { goal, planned } => begin.carry_out(node, facts, *goal, *planned),
             NodeProgress::Idle { planned: true, blocker: _ } if begin.goal == Intent::Plan => {
                 planned(observed)
             }
@@ -107,7 +107,7 @@ fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
             NodeProgress::Idle { planned: _, blocker: Some(Blocker::Skipped(skip)) } => {
                 waiting_on(skip.reason(), &skip.message(fleet.order.cycle.as_deref()))
             }
-            NodeProgress::Idle { planned: _, blocker: None } => begin.take_turn(node),
+            NodeProgress::Idle { planned: _, blocker: None } => begin.take_turn(node, facts),
         };
         waiting.push((node.clone(), waiting_on));
     }

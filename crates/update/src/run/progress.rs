@@ -192,6 +192,19 @@ fn turn(observed: &Observed, node: &NodeName, facts: &TargetFacts) -> Option<Int
     }
 }
 
+/// Returns each node with its facts. Both maps are sorted by name, and all nodes have facts, so nothing is looked up:
+/// a decision about ten thousand nodes would mostly consist of that.
+pub(super) fn with_facts<'m, 'a>(
+    observed: &'a Observed,
+    nodes: &'m BTreeMap<&'a NodeName, NodeProgress<'a>>,
+) -> impl Iterator<Item = (&'a NodeName, &'a TargetFacts, &'m NodeProgress<'a>)> {
+    let mut targets = observed.targets.iter();
+    nodes.iter().filter_map(move |(&node, progress)| {
+        let (_, facts) = targets.find(|(name, _)| std::ptr::eq(*name, node))?;
+        Some((node, facts, progress))
+    })
+}
+
 /// All nodes of a run.
 #[derive(Debug)]
 pub(super) struct Fleet<'a> {
@@ -219,8 +232,8 @@ impl<'a> Fleet<'a> {
             .collect();
         let goal = goal(observed, &nodes);
         let order = Order::of(observed, &nodes, goal);
-        for (node, standing) in &order.standings {
-            if let Some(progress) = nodes.get_mut(node) {
+        for (progress, standing) in nodes.values_mut().zip(&order.standings) {
+            if let Some(standing) = standing {
                 *progress = progress.placed(*standing);
             }
         }

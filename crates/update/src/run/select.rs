@@ -151,7 +151,8 @@ fn awaited_manager<'a>(
 ) -> Option<(&'a NodeName, &'a NodeName)> {
     let is_open = observed.arrivals.open_until(observed.now).is_some();
     let is_ordered = observed.run.operation == Operation::Update;
-    let mut missing = nodes.iter().filter_map(|node| Some((node, missing_manager(observed, node)?)));
+    let manager = |node: &NodeName| missing_manager(observed.targets.get(node)?);
+    let mut missing = nodes.iter().filter_map(|node| Some((node, manager(node)?)));
     missing.next().filter(|_| is_open && is_ordered)
 }
 

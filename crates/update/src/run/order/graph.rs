@@ -7,8 +7,8 @@
 use super::table::{BY_TYPE, IfUnreachable, MachineKind, TypeEdge};
 use super::{OrderPolicy, Relations};
 use crate::model::NodeName;
-use crate::run::Observed;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use crate::run::{Observed, TargetFacts};
+use std::collections::{BTreeSet, VecDeque};
 
 /// How many names of a cycle are drawn: enough for each kind twice.
 const DRAWN: usize = 16;
@@ -34,23 +34,15 @@ impl<'a> Graph<'a> {
     /// matter any more.
     pub(super) fn of(
         observed: &Observed,
-        nodes: Vec<&'a NodeName>,
+        nodes: &[(&'a NodeName, &TargetFacts)],
         settled: impl Fn(&NodeName) -> bool,
     ) -> Self {
         let (before, after) = (vec![Vec::new(); nodes.len()], vec![Vec::new(); nodes.len()]);
+        let facts = nodes.iter().map(|(_, facts)| *facts);
+        let relations: Vec<&Relations> = facts.clone().map(|facts| &facts.relations).collect();
+        let stages: Vec<usize> = facts.map(|facts| facts.stage).collect();
+        let nodes = nodes.iter().map(|(node, _)| *node).collect();
         let mut graph = Self { nodes, before, after, sorted: Vec::new() };
-        let relations: Vec<Option<&Relations>> = graph
-            .nodes
-            .iter()
-            .map(|node| observed.targets.get(*node).map(|facts| &facts.relations))
-            .collect();
-        let index: BTreeMap<&NodeName, Vertex> =
-            graph.nodes.iter().enumerate().map(|(vertex, node)| (*node, vertex)).collect();
-        let stages: Vec<usize> = graph
-            .nodes
-            .iter()
-            .map(|node| observed.targets.get(*node).map_or(0, |facts| facts.stage))
-            .collect();
         // Stages come one after the other. A node that was given a manager of a later stage while the run was in
         // progress does not wait for it.
         let stage = |vertex: Vertex| stages.get(vertex).copied().unwrap_or_default();
@@ -58,9 +50,9 @@ impl<'a> Graph<'a> {
         for (vertex, own) in
             relations.iter().enumerate().filter(|(vertex, _)| open.get(*vertex) == Some(&true))
         {
-            let manager = own.and_then(|own| Some((own.kind, own.managed_by.as_ref()?)));
+            let manager = own.managed_by.as_ref().map(|manager| (own.kind, manager));
             if let Some((kind, manager)) = manager
-                && let Some(&first) = index.get(&manager.name)
+                && let Ok(first) = graph.nodes.binary_search(&&manager.name)
                 && stage(first) <= stage(vertex)
             {
                 let of_manager = manager.kind.unwrap_or_default();
@@ -85,7 +77,7 @@ impl<'a> Graph<'a> {
     fn add_gate(
         &mut self,
         edge: TypeEdge,
-        relations: &[Option<&Relations>],
+        relations: &[&Relations],
         open: &[bool],
         of_stage: impl Fn(Vertex) -> bool,
     ) {
@@ -93,8 +85,7 @@ impl<'a> Graph<'a> {
         let of = |kind: MachineKind, other: MachineKind| {
             let all = relations.iter().enumerate();
             let of_kind = all.filter(move |(vertex, own)| {
-                of_stage(*vertex)
-                    && own.is_some_and(|own| own.kind == kind && manager_kind(own) != Some(other))
+                of_stage(*vertex) && own.kind == kind && manager_kind(own) != Some(other)
             });
             of_kind.map(|(vertex, _)| vertex)
         };
@@ -150,10 +141,10 @@ impl<'a> Graph<'a> {
     }
 
     /// Returns the nodes in a cycle and behind one.
-    pub(super) fn entangled(&self) -> Vec<&'a NodeName> {
+    pub(super) fn entangled(&self) -> Vec<(Vertex, &'a NodeName)> {
         let in_order = self.in_order();
-        let all = self.nodes.iter().zip(in_order);
-        all.filter(|(_, in_order)| !in_order).map(|(node, _)| *node).collect()
+        let all = self.nodes.iter().zip(in_order).enumerate();
+        all.filter(|(_, (_, in_order))| !in_order).map(|(vertex, (node, _))| (vertex, *node)).collect()
     }
 
     fn in_order(&self) -> Vec<bool> {

@@ -2,8 +2,8 @@
 
 use super::place::{Role, Wait};
 use crate::model::NodeName;
-use crate::run::Observed;
-use crate::run::progress::NodeProgress;
+use crate::run::progress::{NodeProgress, with_facts};
+use crate::run::{Observed, TargetFacts};
 use std::collections::BTreeMap;
 
 /// Returns the group of partners of each node that has any: nodes that name each other, directly or through
@@ -48,32 +48,28 @@ impl<'a> AtWork<'a> {
         nodes: &BTreeMap<&'a NodeName, NodeProgress<'a>>,
     ) -> Self {
         let mut at_work = Self::default();
-        for (&node, progress) in nodes {
+        for (node, facts, progress) in with_facts(observed, nodes) {
             if progress.is_active() {
-                at_work.add(observed, node);
+                at_work.add(facts, node);
             }
         }
         at_work
     }
 
     /// Adds a node that is about to be started.
-    pub(in crate::run) fn add(&mut self, observed: &'a Observed, node: &'a NodeName) {
-        if let Some(group) = group(observed, node) {
+    pub(in crate::run) fn add(&mut self, facts: &'a TargetFacts, node: &'a NodeName) {
+        if let Some(group) = &facts.relations.group {
             self.groups.insert(group, node);
         }
     }
 
     /// Returns the wait for a partner of a node that is at work, in this run or in another.
-    pub(in crate::run) fn wait(&self, observed: &'a Observed, node: &NodeName) -> Option<Wait<'a>> {
-        let relations = &observed.targets.get(node)?.relations;
+    pub(in crate::run) fn wait(&self, facts: &'a TargetFacts) -> Option<Wait<'a>> {
+        let relations = &facts.relations;
         if let Some(&on) = relations.group.as_ref().and_then(|group| self.groups.get(group)) {
             return Some(Wait { on, role: Role::Partner { run: None } });
         }
         let (on, run) = relations.partner_at_work.as_ref()?;
         Some(Wait { on, role: Role::Partner { run: Some(run) } })
     }
-}
-
-fn group<'a>(observed: &'a Observed, node: &NodeName) -> Option<&'a NodeName> {
-    observed.targets.get(node)?.relations.group.as_ref()
 }

@@ -1,12 +1,13 @@
 //! What the order and the progress of the nodes mean for each node.
 
+use super::Relations;
 use super::graph::{Graph, Vertex};
 use super::partners::AtWork;
 use super::place::{Cause, Role, Skip, Standing, Wait};
 use super::table::IfUnreachable;
 use crate::model::NodeName;
-use crate::run::progress::{Blocker, NodeProgress};
-use crate::run::{Desired, Intent, NodeEnd, Observed, Operation};
+use crate::run::progress::{Blocker, NodeProgress, with_facts};
+use crate::run::{Desired, Intent, NodeEnd, Observed, Operation, TargetFacts};
 use std::collections::BTreeMap;
 
 /// The progress of the nodes of a run, by name.
@@ -19,8 +20,8 @@ pub(in crate::run) struct Order<'a> {
     pub(super) graph: Graph<'a>,
     /// A cycle in the order, drawn.
     pub(in crate::run) cycle: Option<String>,
-    /// The nodes that may not be begun.
-    pub(in crate::run) standings: BTreeMap<&'a NodeName, Standing<'a>>,
+    /// For each node, in the order of their names, why it may not be begun; empty if all may.
+    pub(in crate::run) standings: Vec<Option<Standing<'a>>>,
     /// The partners at work.
     pub(in crate::run) at_work: AtWork<'a>,
 }
@@ -70,20 +71,21 @@ impl<'a> Order<'a> {
     pub(in crate::run) fn of(observed: &'a Observed, nodes: &Nodes<'a>, goal: Intent) -> Self {
         let at_work = AtWork::of(observed, nodes);
         let run = &observed.run;
-        if run.operation != Operation::Update || !run.targets_recorded {
+        if run.operation != Operation::Update || !run.targets_recorded || !are_related(observed) {
             return Self { at_work, ..Self::default() };
         }
-        let all = || nodes.keys().copied().collect();
-        let mut graph = Graph::of(observed, all(), |_| false);
+        let all: Vec<(&NodeName, &TargetFacts)> =
+            with_facts(observed, nodes).map(|(node, facts, _)| (node, facts)).collect();
+        let mut graph = Graph::of(observed, &all, |_| false);
         if graph.has_cycle() {
             // Relations may be changed during a run. What was finished before does not matter.
             let is_settled = |node: &NodeName| matches!(nodes.get(node), Some(NodeProgress::Done(_)));
-            graph = Graph::of(observed, all(), is_settled);
+            graph = Graph::of(observed, &all, is_settled);
         }
         let cycle = graph.draw_cycle();
         let standings = match goal {
             // A plan changes nothing, so nothing must come before anything.
-            Intent::Plan => BTreeMap::new(),
+            Intent::Plan => Vec::new(),
             Intent::Run | Intent::Cancel => Judge::new(observed, nodes, &graph).judge(),
         };
         Self { graph, cycle, standings, at_work }
@@ -94,6 +96,8 @@ impl<'a> Order<'a> {
 struct Judge<'g, 'a> {
     observed: &'a Observed,
     nodes: &'g Nodes<'a>,
+    /// The nodes by vertex.
+    by_vertex: Vec<(&'a TargetFacts, &'g NodeProgress<'a>)>,
     graph: &'g Graph<'a>,
     /// What each vertex means for those after it.
     shown: Vec<Seen<'a>>,
@@ -101,7 +105,8 @@ struct Judge<'g, 'a> {
     busy_after: Vec<Option<&'a NodeName>>,
     /// Groups of partners in which one did not succeed, with that one.
     broken: BTreeMap<&'a NodeName, &'a NodeName>,
-    standings: BTreeMap<&'a NodeName, Standing<'a>>,
+    /// By vertex.
+    standings: Vec<Option<Standing<'a>>>,
 }
 
 impl<'g, 'a> Judge<'g, 'a> {
@@ -109,16 +114,17 @@ impl<'g, 'a> Judge<'g, 'a> {
         let mut judge = Self {
             observed,
             nodes,
+            by_vertex: with_facts(observed, nodes).map(|(_, facts, progress)| (facts, progress)).collect(),
             graph,
             shown: vec![Seen::default(); graph.before.len()],
             busy_after: vec![None; graph.before.len()],
             broken: BTreeMap::new(),
-            standings: BTreeMap::new(),
+            standings: vec![None; graph.nodes.len()],
         };
-        for (&node, progress) in nodes {
+        for (node, facts, progress) in with_facts(observed, nodes) {
             if let NodeProgress::Done(end) = progress
                 && judge.breaks(end)
-                && let Some(group) = judge.group(node)
+                && let Some(group) = facts.relations.group.as_ref()
             {
                 judge.broken.insert(group, node);
             }
@@ -127,7 +133,7 @@ impl<'g, 'a> Judge<'g, 'a> {
         for vertex in (0..graph.before.len()).rev() {
             let after = graph.after.get(vertex).into_iter().flatten();
             let busy = after.copied().find_map(|then| match graph.node(then) {
-                Some(node) => nodes.get(node).filter(|progress| progress.is_active()).map(|_| node),
+                Some(node) => judge.progress(then).filter(|progress| progress.is_active()).map(|_| node),
                 None => judge.busy_after.get(then).copied().flatten(),
             });
             if let Some(found) = judge.busy_after.get_mut(vertex) {
@@ -137,14 +143,14 @@ impl<'g, 'a> Judge<'g, 'a> {
         judge
     }
 
-    fn judge(mut self) -> BTreeMap<&'a NodeName, Standing<'a>> {
+    fn judge(mut self) -> Vec<Option<Standing<'a>>> {
         for &vertex in &self.graph.sorted {
             let mut seen = Seen::default();
             let is_gate = self.graph.node(vertex).is_none();
             let mut any_succeeded = false;
             for &(first, if_unreachable) in self.graph.before.get(vertex).into_iter().flatten() {
                 let shown = self.shown.get(first).copied().unwrap_or_default();
-                any_succeeded |= self.graph.node(first).is_some_and(|node| self.has_succeeded(node));
+                any_succeeded |= self.has_succeeded(first);
                 // A gate tells those behind it, whose edges say what that means.
                 seen.add(if is_gate { shown } else { shown.on_edge(if_unreachable) });
             }
@@ -154,16 +160,20 @@ impl<'g, 'a> Judge<'g, 'a> {
             }
             if let Some(node) = self.graph.node(vertex) {
                 let standing = self.standing(node, vertex, &seen);
-                self.standings.extend(standing.map(|standing| (node, standing)));
-                seen = self.shows(node, standing);
+                if let Some(place) = self.standings.get_mut(vertex) {
+                    *place = standing;
+                }
+                seen = self.shows(node, vertex, standing);
             }
             if let Some(shown) = self.shown.get_mut(vertex) {
                 *shown = seen;
             }
         }
-        for node in self.graph.entangled() {
+        for (vertex, node) in self.graph.entangled() {
             let skip = Skip { by: None, root: node, cause: Cause::Cycle };
-            self.standings.insert(node, Standing::Skipped(skip));
+            if let Some(place) = self.standings.get_mut(vertex) {
+                *place = Some(Standing::Skipped(skip));
+            }
         }
         self.standings
     }
@@ -173,13 +183,14 @@ impl<'g, 'a> Judge<'g, 'a> {
         if let Some(skip) = before.bad {
             return Some(Standing::Skipped(skip));
         }
-        if let Some(&partner) = self.group(node).and_then(|group| self.broken.get(group))
+        let (facts, _) = self.by_vertex.get(vertex)?;
+        if let Some(&partner) = facts.relations.group.as_ref().and_then(|group| self.broken.get(group))
             && partner != node
         {
             let skip = Skip { by: Some(partner), root: partner, cause: Cause::Partner };
             return Some(Standing::Skipped(skip));
         }
-        if let Some(manager) = missing_manager(self.observed, node)
+        if let Some(manager) = missing_manager(facts)
             && !self.nodes.contains_key(manager)
         {
             return Some(match self.observed.arrivals.open_until(self.observed.now) {
@@ -196,7 +207,7 @@ impl<'g, 'a> Judge<'g, 'a> {
     }
 
     /// Returns what a node means for those after it.
-    fn shows(&self, node: &'a NodeName, standing: Option<Standing<'a>>) -> Seen<'a> {
+    fn shows(&self, node: &'a NodeName, vertex: Vertex, standing: Option<Standing<'a>>) -> Seen<'a> {
         let open = Seen { open: Some((node, 1)), ..Seen::default() };
         let skipped = standing.and_then(|standing| match standing {
             Standing::Skipped(skip) => {
@@ -204,7 +215,7 @@ impl<'g, 'a> Judge<'g, 'a> {
             }
             Standing::Waits(_) => None,
         });
-        match self.nodes.get(node) {
+        match self.progress(vertex) {
             Some(NodeProgress::Done(NodeEnd::Failed { .. })) => Seen::bad(node, Cause::Failed),
             Some(NodeProgress::Done(NodeEnd::Unreachable { .. })) => {
                 Seen { unreachable: Some(node), ..Seen::default() }
@@ -252,17 +263,28 @@ impl<'g, 'a> Judge<'g, 'a> {
         }
     }
 
-    fn has_succeeded(&self, node: &NodeName) -> bool {
-        matches!(self.nodes.get(node), Some(NodeProgress::Done(NodeEnd::Succeeded)))
+    fn has_succeeded(&self, vertex: Vertex) -> bool {
+        matches!(self.progress(vertex), Some(NodeProgress::Done(NodeEnd::Succeeded)))
     }
 
-    fn group(&self, node: &NodeName) -> Option<&'a NodeName> {
-        self.observed.targets.get(node)?.relations.group.as_ref()
+    /// Returns the progress of a node; `None` for a gate.
+    fn progress(&self, vertex: Vertex) -> Option<&'g NodeProgress<'a>> {
+        self.by_vertex.get(vertex).map(|(_, progress)| *progress)
     }
 }
 
+/// Reports whether anything can come before anything else in a run, or be a partner. Most runs are over machines of one
+/// kind without relations, and those have no order.
+fn are_related(observed: &Observed) -> bool {
+    let mut relations = observed.targets.values().map(|facts| &facts.relations);
+    let Some(first) = relations.next() else { return false };
+    let is_alone =
+        |own: &Relations| own.managed_by.is_none() && own.group.is_none() && own.kind == first.kind;
+    !(is_alone(first) && relations.all(is_alone))
+}
+
 /// Returns the node that manages a node, if it does not exist.
-pub(in crate::run) fn missing_manager<'a>(observed: &'a Observed, node: &NodeName) -> Option<&'a NodeName> {
-    let manager = observed.targets.get(node)?.relations.managed_by.as_ref()?;
+pub(in crate::run) fn missing_manager(facts: &TargetFacts) -> Option<&NodeName> {
+    let manager = facts.relations.managed_by.as_ref()?;
     manager.kind.is_none().then_some(&manager.name)
 }

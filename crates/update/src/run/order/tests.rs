@@ -43,7 +43,7 @@ fn the_graph_grows_with_the_nodes_and_not_with_their_pairs() {
         let facts = crate::run::tests::of_kind(kinds[number % 3]);
         observed.targets.insert(NodeName(format!("n{number}")), facts);
     }
-    let graph = Graph::of(&observed, observed.targets.keys().collect(), |_| false);
+    let graph = Graph::of(&observed, &observed.targets.iter().collect::<Vec<_>>(), |_| false);
     let edges: usize = graph.before.iter().map(Vec::len).sum();
     assert!(edges <= 2 * 3000, "{edges} edges");
     assert!(!graph.has_cycle());

@@ -3,8 +3,8 @@
 use super::Spread;
 use crate::model::NodeName;
 use crate::reason::Reason;
-use crate::run::progress::NodeProgress;
-use crate::run::{Intent, Observed, WaitingOn};
+use crate::run::progress::{NodeProgress, with_facts};
+use crate::run::{Intent, Observed, TargetFacts, WaitingOn};
 use std::collections::BTreeMap;
 
 /// The fault domains of nodes in flight, in this run and in others. Empty if the run is not spread.
@@ -23,28 +23,28 @@ impl<'a> Domains<'a> {
         let elsewhere = observed.busy_elsewhere.iter();
         let busy = elsewhere.map(|(domain, count)| (domain.as_deref(), *count)).collect();
         let mut domains = Self { spread: Some(spread), busy };
-        for (&node, progress) in nodes {
+        for (_, facts, progress) in with_facts(observed, nodes) {
             let changes_machine = match progress {
                 NodeProgress::Active(update) => update.in_flight() && update.intent != Intent::Plan,
                 NodeProgress::Due { goal, planned: _ } => *goal != Intent::Plan,
                 NodeProgress::Done(_) | NodeProgress::Skipped(_) | NodeProgress::Idle { .. } => false,
             };
             if changes_machine {
-                domains.add(observed, node);
+                domains.add(facts);
             }
         }
         domains
     }
 
     /// Adds a node that is about to be started.
-    pub(in crate::run) fn add(&mut self, observed: &'a Observed, node: &NodeName) {
-        *self.busy.entry(domain(observed, node)).or_default() += 1;
+    pub(in crate::run) fn add(&mut self, facts: &'a TargetFacts) {
+        *self.busy.entry(facts.domain.as_deref()).or_default() += 1;
     }
 
     /// Returns what a node waits for whose domain has as many nodes in flight as it may.
-    pub(in crate::run) fn wait(&self, observed: &'a Observed, node: &NodeName) -> Option<WaitingOn> {
+    pub(in crate::run) fn wait(&self, facts: &'a TargetFacts) -> Option<WaitingOn> {
         let spread = self.spread?;
-        let domain = domain(observed, node);
+        let domain = facts.domain.as_deref();
         let busy = self.busy.get(&domain).copied().unwrap_or_default();
         if busy < spread.max_unavailable {
             return None;
@@ -57,8 +57,4 @@ impl<'a> Domains<'a> {
         );
         Some(WaitingOn { reason: Reason::WaitingForFaultDomain, message, until: None })
     }
-}
-
-fn domain<'a>(observed: &'a Observed, node: &NodeName) -> Option<&'a str> {
-    observed.targets.get(node)?.domain.as_deref()
 }

@@ -3,8 +3,8 @@
 use super::{Approval, Halt, Stage, StageRecord};
 use crate::model::{Millis, NodeName};
 use crate::reason::Reason;
-use crate::run::progress::{Blocker, NodeProgress};
-use crate::run::{Intent, Limit, NodeEnd, Observed, StageState, StageSummary, WaitingOn};
+use crate::run::progress::{Blocker, NodeProgress, with_facts};
+use crate::run::{Intent, Limit, NodeEnd, Observed, StageState, StageSummary, TargetFacts, WaitingOn};
 use std::collections::BTreeMap;
 
 /// The stages of a run.
@@ -106,9 +106,8 @@ impl<'a> Stages<'a> {
             run.rollout.stages.iter().map(Some).enumerate().map(new).collect()
         };
         let last = stages.len() - 1;
-        for (node, progress) in nodes {
-            let number = observed.targets.get(*node).map_or(0, |facts| facts.stage);
-            if let Some(stage) = stages.get_mut(number.min(last)) {
+        for (_, facts, progress) in with_facts(observed, nodes) {
+            if let Some(stage) = stages.get_mut(facts.stage.min(last)) {
                 stage.add(progress);
             }
         }
@@ -133,8 +132,8 @@ impl<'a> Stages<'a> {
     }
 
     /// Returns what a node waits for because of its stage.
-    pub(in crate::run) fn wait(&self, observed: &Observed, node: &NodeName) -> Option<WaitingOn> {
-        let number = self.number(observed, node);
+    pub(in crate::run) fn wait(&self, observed: &Observed, facts: &TargetFacts) -> Option<WaitingOn> {
+        let number = self.number(facts);
         let stage = self.stages.get(number)?;
         match stage.state {
             StageState::InProgress
@@ -170,8 +169,8 @@ impl<'a> Stages<'a> {
     }
 
     /// Returns the number of the stage of a node.
-    pub(in crate::run) fn number(&self, observed: &Observed, node: &NodeName) -> usize {
-        observed.targets.get(node).map_or(0, |facts| facts.stage).min(self.stages.len() - 1)
+    pub(in crate::run) fn number(&self, facts: &TargetFacts) -> usize {
+        facts.stage.min(self.stages.len() - 1)
     }
 
     /// Returns what a node waits for if its stage has as many nodes in progress as it may.
@@ -196,8 +195,8 @@ impl<'a> Stages<'a> {
     /// gives their turn.
     pub(in crate::run) fn summaries(&self, observed: &Observed, begun: &[NodeName]) -> Vec<StageSummary> {
         let mut begins = vec![false; self.stages.len()];
-        for node in begun {
-            if let Some(begins) = begins.get_mut(self.number(observed, node)) {
+        for facts in begun.iter().filter_map(|node| observed.targets.get(node)) {
+            if let Some(begins) = begins.get_mut(self.number(facts)) {
                 *begins = true;
             }
         }

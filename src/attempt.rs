@@ -15,7 +15,9 @@ mod waiting;
 
 pub use approval::ApprovedPlan;
 pub use callback::{Awaited, CallbackOptions, CallbackTarget, ListenerWait, ResolvedTarget};
-pub use job::{DeviceOrder, EarlierWork, Goal, Job, LogOptions, LogRetention, RecordedReboot, Tools};
+pub use job::{
+    DeviceOrder, EarlierWork, Goal, Job, LEASE_SECONDS, LogOptions, LogRetention, RecordedReboot, Tools,
+};
 pub use listen::ListenOptions;
 pub use logbook::Logbook;
 pub use marks::Marks;

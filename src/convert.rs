@@ -8,7 +8,8 @@ use crate::api::baseline::{
     Component as ApiComponent, Detect as ApiDetect, Payload, Reboot, Signature, Source,
 };
 use crate::api::managed_node::{
-    AddressFamily, Channel as ApiChannel, HostKeyPolicy, ManagedNode, Privilege as ApiPrivilege,
+    AddressFamily, Channel as ApiChannel, HandOver as ApiHandOver, HostKeyPolicy, ManagedNode,
+    Privilege as ApiPrivilege,
 };
 use crate::api::quantity::{self, Span};
 use crate::api::tls::{Tls, TlsPolicy};
@@ -17,7 +18,7 @@ use crate::api::update_run::{
     OrderPolicy as ApiOrderPolicy, RebootPolicy, RebootWhen, Stage as ApiStage, Strategy,
 };
 use crate::api::{Baseline, UpdateRun};
-use crate::drivers::{HttpsSettings, Node, Privilege, SshSettings};
+use crate::drivers::{HandOver, HttpsSettings, Node, Privilege, SshSettings};
 use crate::ssh::{Algorithms, Family};
 use crate::tls::{Fingerprint, NotAFingerprint, Policy, Trust};
 use farrier_network::table::{API_PORT, calls_back_always};
@@ -175,7 +176,16 @@ pub fn node(node: &ManagedNode, certificates: Vec<CertificateDer<'static>>) -> R
             },
         },
         https: https(node, certificates)?,
+        hand_over: node.spec.hand_over.map(hand_over),
     })
+}
+
+/// Converts how images get to a machine.
+pub fn hand_over(from: ApiHandOver) -> HandOver {
+    match from {
+        ApiHandOver::Push => HandOver::Push,
+        ApiHandOver::Pull => HandOver::Pull,
+    }
 }
 
 fn https(

@@ -17,7 +17,7 @@ pub mod shell;
 mod text;
 
 pub use keys::Keys;
-pub use node::{HttpsSettings, Manager, Node, Privilege, SshSettings};
+pub use node::{HandOver, HttpsSettings, Manager, Node, Privilege, SshSettings};
 
 use crate::attempt::{Desk, End, Job};
 use crate::failure::Failure;

@@ -290,6 +290,37 @@ fn ports_that_are_forwarded_are_those_that_the_machine_calls() {
     assert!(!of_switch.iter().any(|(_, port)| *port == 63003), "{of_switch:?}");
 }
 
+/// A firewall would be opened for an enclosure that is sent its images, or stay shut for one whose user has it fetch.
+#[test]
+fn a_machine_calls_if_its_user_has_it_fetch() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("site.yaml");
+    let called = |spec: &str| -> BTreeSet<u64> {
+        let site = format!(
+            "apiVersion: farrier.dev/v1alpha1\nkind: ManagedNode\nmetadata: {{name: n1, labels: {{a: b}}}}\n\
+             spec: {{addresses: [192.0.2.7], credentialsRef: {{name: x}}, {spec}}}\n---\n\
+             apiVersion: farrier.dev/v1alpha1\nkind: UpdateRun\nmetadata: {{name: r1}}\n\
+             spec: {{selector: {{}}, callback: {{sftpPort: 63003, ftpPort: 63004}}}}\n"
+        );
+        std::fs::write(&path, site).unwrap();
+        let all = rows(&["-f", path.to_str().unwrap()]);
+        let back = all.iter().filter(|row| row["direction"] == "fromMachine");
+        back.map(|row| row["port"].as_u64().unwrap()).collect()
+    };
+    for (spec, ports) in [
+        ("type: OnboardAdministrator", &[][..]),
+        ("type: OnboardAdministrator, handOver: Push", &[]),
+        ("type: OnboardAdministrator, handOver: Pull", &[63004]),
+        ("type: FCSwitch", &[63001, 63003, 63004]),
+        ("type: ILO", &[63001, 63003, 63004]),
+        ("type: ILO, handOver: Pull", &[63001, 63003, 63004]),
+        ("type: ILO, handOver: Push", &[]),
+        ("type: HPUX, handOver: Push", &[]),
+    ] {
+        assert_eq!(called(spec), ports.iter().copied().collect(), "{spec}");
+    }
+}
+
 /// Otherwise a network team opens nothing for a device that the operator works by a product file of the user.
 #[test]
 fn products_of_the_user_count() {

@@ -53,7 +53,8 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new("self.type == 'HPUX' ? has(self.callbackPort) == has(self.callbackHttpPort) && (!has(self.callbackPort) || self.callbackPort != self.callbackHttpPort) : !has(self.callbackHttpPort)").message("an HPUX machine uses two ports: give callbackPort (HTTPS) and callbackHttpPort (HTTP), and two different ones; machines of other types have no callbackHttpPort"),
     validation = Rule::new("!has(self.tls) || !(self.type in ['Linux', 'Windows', 'HPUX'])").message("tls is for machines that are reached over HTTPS; a machine of this type is not"),
     validation = Rule::new("!has(self.port) || !(self.type in ['Linux', 'Windows', 'HPUX'])").message("port is for machines that are reached over HTTPS; the port of an SSH server is ssh.port"),
-    validation = Rule::new("!self.ssh.legacyAlgorithms || !(self.type in ['Windows', 'ILO', 'IDRAC', 'Redfish', 'SuperdomeFlex'])").message("ssh.legacyAlgorithms is for machines that are reached over SSH; a machine of this type is not")
+    validation = Rule::new("!self.ssh.legacyAlgorithms || !(self.type in ['Windows', 'ILO', 'IDRAC', 'Redfish', 'SuperdomeFlex'])").message("ssh.legacyAlgorithms is for machines that are reached over SSH; a machine of this type is not"),
+    validation = Rule::new("!has(self.handOver) || !(self.type in ['Linux', 'Windows', 'VMware'])").message("handOver is for machines that flash themselves; a machine of this type does not")
 )]
 pub struct ManagedNodeSpec {
     /// The type of the machine. It decides how Farrier connects to the machine.
@@ -146,6 +147,13 @@ pub struct ManagedNodeSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managed_by: Option<LocalRef>,
 
+    /// How images get to a machine that flashes itself: Push sends them to it, so that it connects to nothing of
+    /// Farrier's, and Pull tells it to fetch them from the run's ports. Without it the machine's best way is used, which
+    /// is Push where it has one, and Pull on HPUX. A component whose machine does not have the way is refused in the
+    /// plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_over: Option<HandOver>,
+
     /// ManagedNodes of the namespace that are never worked on at the same time as this machine, in any run: the
     /// other half of a fabric or of a redundant pair. It is enough if one of them names the other. Machines that
     /// name each other in a chain form one group. If one of a group fails, the run does not begin the others.
@@ -170,6 +178,15 @@ pub enum AddressFamily {
     IPv4,
     /// Internet Protocol version 6.
     IPv6,
+}
+
+/// How an image gets to a machine that flashes itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HandOver {
+    /// Farrier sends it to the machine.
+    Push,
+    /// The machine is told to fetch it.
+    Pull,
 }
 
 /// The channel between the engine on a machine and Farrier.

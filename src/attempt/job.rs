@@ -8,6 +8,7 @@ use crate::log_store::{LogStore, Secrets};
 use crate::metrics::Metrics;
 use crate::payload::{Access, Source, Store};
 use farrier_network::MachineType;
+use farrier_protocol::DEFAULT_WAIT_SECONDS;
 use farrier_update::device::{Action, Ending, Scope, Ticket};
 use farrier_update::reboot::InstalledEarlier;
 use farrier_update::{
@@ -15,6 +16,10 @@ use farrier_update::{
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// How long an engine waits for a silent operator, if nothing else is said: longer than an operator needs to start on
+/// another host.
+pub const LEASE_SECONDS: u64 = 900;
 
 /// The machine and the requested work, loaded before the attempt.
 #[derive(Debug, Clone)]
@@ -188,6 +193,37 @@ pub struct Tools {
 }
 
 impl Job {
+    /// Returns the first attempt at a machine, with the defaults of a run, and nothing to install.
+    pub fn first(session: &str, run: &str, node: &str, node_type: MachineType, goal: Goal) -> Self {
+        Self {
+            session: session.to_owned(),
+            run: run.to_owned(),
+            node: node.to_owned(),
+            node_type,
+            installers: &[],
+            all_installers: Arc::from([]),
+            runner: String::new(),
+            attempt: 1,
+            goal,
+            touched: false,
+            resumed: false,
+            components: Vec::new(),
+            access: BTreeMap::new(),
+            device: DeviceOrder::default(),
+            force: Force::default(),
+            on_failed_dependency: FailedDependency::default(),
+            lease_seconds: LEASE_SECONDS,
+            wait_seconds: DEFAULT_WAIT_SECONDS,
+            approved: None,
+            reboot: RebootOrder::default(),
+            rebooting: None,
+            installed_earlier: Vec::new(),
+            log: LogOptions::default(),
+            callback: None,
+            listen: None,
+        }
+    }
+
     /// How the engine connects back; `None` if it does not.
     pub fn calls(&self) -> Option<&CallbackOptions> {
         self.callback.as_ref().filter(|_| self.goal != Goal::CleanUp)

@@ -5,7 +5,7 @@
 
 use super::{cluster, console, operator};
 use crate::api::{Baseline, ManagedNode, NodeUpdate};
-use crate::attempt::{Goal, Job, LogOptions, Tools};
+use crate::attempt::{Goal, Job, Tools};
 use crate::callback::Registry;
 use crate::conformance::{Extent, Probe, Verdict, probe};
 use crate::convert;
@@ -17,7 +17,6 @@ use crate::payload::Store;
 use crate::runner::is_finished;
 use anyhow::Context as _;
 use farrier_update::ownership::Owner;
-use farrier_update::{FailedDependency, Force};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 use sha2::{Digest as _, Sha256};
@@ -207,31 +206,12 @@ async fn job(
 ) -> anyhow::Result<Job> {
     let class = inputs.class(node)?;
     Ok(Job {
-        session: session(node),
-        run: "conformance".to_owned(),
-        node: node.name_any(),
-        node_type: node.spec.type_,
         installers: class.abilities().installers,
         all_installers: inputs.register.installers().clone(),
         runner: format!("conformance-{}", std::process::id()),
-        attempt: 1,
-        goal: Goal::Inventory,
-        touched: false,
-        resumed: false,
         components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
         access: inputs.payload_access(baseline, namespace).await,
-        device: crate::attempt::DeviceOrder::default(),
-        force: Force::default(),
-        on_failed_dependency: FailedDependency::default(),
-        lease_seconds: operator::LEASE_SECONDS,
-        wait_seconds: farrier_protocol::DEFAULT_WAIT_SECONDS,
-        approved: None,
-        reboot: farrier_update::RebootOrder::default(),
-        rebooting: None,
-        installed_earlier: Vec::new(),
-        log: LogOptions::default(),
-        callback: None,
-        listen: None,
+        ..Job::first(&session(node), "conformance", &node.name_any(), node.spec.type_, Goal::Inventory)
     })
 }
 

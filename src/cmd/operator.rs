@@ -7,7 +7,7 @@ mod machine_logs;
 mod replica;
 
 use super::{cluster, console};
-use crate::attempt::Tools;
+use crate::attempt::{LEASE_SECONDS, Tools};
 use crate::caches::{Caches, Change, Watches};
 use crate::callback::Registry;
 use crate::controllers;
@@ -33,10 +33,6 @@ use tokio::sync::{Notify, mpsc};
 
 /// Timeout for the first response of the API server.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
-
-/// How long an engine waits for a silent operator, if nothing else is said: longer than an operator needs to start
-/// on another host.
-pub(super) const LEASE_SECONDS: u64 = 900;
 
 /// Run the operator: controller and runner.
 ///

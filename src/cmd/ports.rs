@@ -263,6 +263,7 @@ fn by_type(args: &Args, channel: Option<Channel>) -> anyhow::Result<Vec<Subject>
                 node: kind.to_string(),
                 run: None,
                 kind,
+                described: None,
                 channel: channel.unwrap_or(Channel::Session),
                 places: (!places.is_empty()).then(|| places.clone()),
                 ssh_port: 22,

@@ -1,9 +1,11 @@
 //! A machine as the user describes it.
 
 use super::Keys;
+use crate::failure::Failure;
 use crate::ssh::{Algorithms, Family};
 use crate::tls::Trust;
 use farrier_network::MachineType;
+use farrier_update::Reason;
 
 /// A machine as the user describes it. Each class of machines has its own block of settings.
 #[derive(Debug, Clone)]
@@ -22,6 +24,34 @@ pub struct Node {
     pub ssh: SshSettings,
     /// How to connect over HTTPS.
     pub https: HttpsSettings,
+    /// How images get to the machine, if the user says so.
+    pub hand_over: Option<HandOver>,
+}
+
+/// How an image gets to a machine that flashes itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandOver {
+    /// It is sent to the machine.
+    Push,
+    /// The machine is told to fetch it.
+    Pull,
+}
+
+impl HandOver {
+    /// Returns the failure of a component whose machine does not have the way that its user wants. `node`: name of the
+    /// machine.
+    pub(super) fn missing(self, node: &str) -> Failure {
+        let (word, what) = match self {
+            Self::Push => ("Push", "takes no image that is sent to it"),
+            Self::Pull => ("Pull", "fetches no images"),
+        };
+        Failure::new(
+            Reason::NotYetSupported,
+            format!(
+                "{node} {what}, and spec.handOver of ManagedNode {node} is {word}; remove the field, so that the image is handed over in the way that the machine has"
+            ),
+        )
+    }
 }
 
 /// What a machine is reached through: its manager, and the values of the manager's own Secret.

@@ -6,7 +6,7 @@ use super::pull::{Pulls, Server};
 use farrier::attempt::{Goal, Job, Offers, Tools};
 use farrier::conformance::{Bench, Fault, Footprint, Journal, Subject};
 use farrier::drivers::redfish::Redfish;
-use farrier::drivers::{Driver, HttpsSettings, Node};
+use farrier::drivers::{Driver, HandOver, HttpsSettings, Node};
 use farrier::tls::{Policy, Trust, read_bundle};
 use farrier_bmc_double::fault::{self, Armed};
 use farrier_bmc_double::image::{Header, digest};
@@ -60,6 +60,8 @@ pub(crate) struct Bmcs {
     ending: String,
     /// Whether the devices take no push, and fetch their images.
     fetches: bool,
+    /// What its user wants.
+    hand_over: Option<HandOver>,
     tools: Tools,
     dir: tempfile::TempDir,
 }
@@ -75,12 +77,27 @@ impl Bmcs {
         Self::new(variant, true)
     }
 
+    /// As [`Self::fetching`], where it is the user who wants that, although the device takes a push.
+    pub(crate) fn told_to_fetch(variant: &str) -> Self {
+        Self { hand_over: Some(HandOver::Pull), ..Self::new(variant, true) }
+    }
+
     fn new(variant: &str, fetches: bool) -> Self {
         let (_, type_, entry, version, ending) = BMCS.into_iter().find(|bmc| bmc.0 == variant).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let tools = order::tools(dir.path());
         let (entry, version, ending) = (entry.to_owned(), version.to_owned(), ending.to_owned());
-        let bmcs = Self { variant: variant.to_owned(), type_, entry, version, ending, fetches, tools, dir };
+        let bmcs = Self {
+            variant: variant.to_owned(),
+            type_,
+            entry,
+            version,
+            ending,
+            fetches,
+            hand_over: None,
+            tools,
+            dir,
+        };
         std::fs::write(bmcs.file(false), bmcs.image(false)).unwrap();
         std::fs::write(bmcs.file(true), bmcs.image(true)).unwrap();
         bmcs
@@ -125,7 +142,11 @@ impl Bench for Bmcs {
 
     fn machine(&self) -> LocalBoxFuture<'_, Rc<dyn Subject + '_>> {
         Box::pin(async {
-            let variant = if self.fetches { self.without_push() } else { Variant::named(&self.variant) };
+            let variant = if self.fetches && self.hand_over.is_none() {
+                self.without_push()
+            } else {
+                Variant::named(&self.variant)
+            };
             let server = Server::start(self.files(), false).await;
             let mut config = Config::new(variant.unwrap());
             config.settings = Settings {
@@ -214,7 +235,8 @@ impl Subject for Bmc<'_> {
         let usual = order::node(&self.of.variant, self.of.type_, Ipv4Addr::LOCALHOST.into());
         let https = HttpsSettings { port: self.double.https().port(), trust: self.trust.clone() };
         let keys = order::keys(&[("username", "admin"), ("password", "password")]);
-        Redfish::driver_with(&Node { https, ..usual }, &keys, limits()).unwrap()
+        let hand_over = self.of.hand_over;
+        Redfish::driver_with(&Node { https, hand_over, ..usual }, &keys, limits()).unwrap()
     }
 
     fn tools(&self) -> Tools {

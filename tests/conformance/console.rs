@@ -5,7 +5,7 @@ mod attempt;
 mod cases;
 mod through;
 
-pub(crate) use cases::{FOS, OA, OTHERS};
+pub(crate) use cases::{FETCHING_OA, FOS, OA, OTHERS};
 pub(crate) use through::VC;
 
 use super::bench::{self, HOLD};
@@ -262,6 +262,11 @@ impl One<'_> {
         HttpsSettings { port: self.double().https().map_or(443, |address| address.port()), trust }
     }
 
+    /// Reports whether it is sent its image.
+    fn is_sent(&self) -> bool {
+        self.double().https().is_some() && self.of.case.hand_over.is_none()
+    }
+
     fn arm(&self, fault: fault::Fault, times: u32) -> LocalBoxFuture<'_, ()> {
         Box::pin(async move { self.double().arm(Armed::times(fault, times)).unwrap() })
     }
@@ -287,7 +292,8 @@ impl Subject for One<'_> {
     fn driver(&self) -> Arc<dyn Driver> {
         let case = &self.of.case;
         let usual = order::node(case.double, case.type_, case.host);
-        let node = Node { ssh: self.ssh(&usual.ssh), https: self.https(), ..usual };
+        let hand_over = case.hand_over;
+        let node = Node { ssh: self.ssh(&usual.ssh), https: self.https(), hand_over, ..usual };
         let keys = keys("login", "admin", self.passwords.get().0);
         let product = self.of.product(self.services.port(case.scheme));
         Console::driver_with(&node, &keys, self.manager().as_ref(), product, limits(case)).unwrap()
@@ -349,7 +355,7 @@ impl Subject for One<'_> {
             Fault::FailureThatIsNone => return Err("its status is what it does".into()),
             // The fault is used up by an update, and its health is asked for before.
             Fault::Busy if self.of.case.double == "vc" => return Err("it is seen to be unwell before".into()),
-            Fault::WayBackShut if self.double().https().is_some() => {
+            Fault::WayBackShut if self.is_sent() => {
                 return Err("it is sent its image".into());
             }
             // What is sent into a line that breaks may have begun, as where an answer is lost.

@@ -6,7 +6,7 @@ use super::pull::{Pulls, Server};
 use farrier::attempt::{Goal, Job, Offers, Tools};
 use farrier::conformance::{Bench, Fault, Footprint, Journal, Subject};
 use farrier::drivers::hpux::HpUx;
-use farrier::drivers::{Driver, Node, SshSettings};
+use farrier::drivers::{Driver, HandOver, Node, SshSettings};
 use farrier_bmc_double::image;
 use farrier_network::MachineType;
 use farrier_update::device::Limits;
@@ -63,6 +63,8 @@ fn limits() -> Limits {
 pub(crate) struct Machines {
     /// What can fetch there.
     programs: &'static [&'static str],
+    /// What their user wants.
+    hand_over: Option<HandOver>,
     tools: Tools,
     dir: tempfile::TempDir,
 }
@@ -93,7 +95,12 @@ impl Machines {
             key(dir.path(), name);
         }
         let tools = order::tools(dir.path());
-        Self { programs, tools, dir }
+        Self { programs, hand_over: None, tools, dir }
+    }
+
+    /// Machines that could fetch, and whose ways back are shut: their user wants depots to be sent.
+    pub(crate) fn sent() -> Self {
+        Self { hand_over: Some(HandOver::Push), ..Self::with(&["curl", "openssl"]) }
     }
 
     fn file(&self, is_wrong: bool) -> PathBuf {
@@ -155,7 +162,7 @@ impl Bench for Machines {
                 child: RefCell::new(child),
                 init,
                 port,
-                server: RefCell::new(Server::start(self.files(), false).await),
+                server: RefCell::new(Server::start(self.files(), self.hand_over.is_some()).await),
                 has_wrong_depot: Cell::new(false),
                 has_other_key: Cell::new(false),
             };
@@ -254,7 +261,7 @@ impl Subject for Machine<'_> {
         let host_keys = vec![host_key.trim().to_owned()];
         let ssh = SshSettings { port: self.port, host_keys, ..usual.ssh };
         let keys = order::keys(&[("username", "root"), ("ssh-privatekey", &self.of.text("user"))]);
-        HpUx::driver_with(&Node { ssh, ..usual }, &keys, limits()).unwrap()
+        HpUx::driver_with(&Node { ssh, hand_over: self.of.hand_over, ..usual }, &keys, limits()).unwrap()
     }
 
     fn tools(&self) -> Tools {

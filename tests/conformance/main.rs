@@ -77,10 +77,29 @@ async fn redfish_passes_the_kit_on_a_minimal_device_that_fetches() {
     passes(Bmcs::fetching("minimal"), &["session lost", "work vanishes"]).await;
 }
 
+/// Who wants images to be fetched would have them pushed by a network that is not meant for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redfish_has_fetched_what_the_user_wants_to_be_fetched() {
+    let benches = ["ilo5", "minimal"].map(Bmcs::told_to_fetch);
+    let reports = benches
+        .iter()
+        .flat_map(|bench| ["update", "way back shut"].map(|checks| conformance::run_only(bench, checks)));
+    for report in futures::future::join_all(reports).await {
+        assert!(report.is_passed(), "{report}");
+    }
+}
+
 /// HP-UX machines that have nothing to fetch with would not be updated; they get the depot through the session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hpux_is_updated_without_programs() {
     let report = conformance::run_only(&Machines::with(&[]), "update").await;
+    assert!(report.is_passed(), "{report}");
+}
+
+/// A user who wants depots to be sent, because nothing may come back from the machine, would have it refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hpux_is_sent_a_depot_if_its_user_wants_that() {
+    let report = conformance::run_only(&Machines::sent(), "update").await;
     assert!(report.is_passed(), "{report}");
 }
 
@@ -90,6 +109,18 @@ async fn console_sends_an_image_to_an_onboard_administrator() {
     let bench = Consoles::new(console::OA);
     let reports =
         ["update", "image refused", "answer lost"].map(|checks| conformance::run_only(&bench, checks));
+    for report in futures::future::join_all(reports).await {
+        assert!(report.is_passed(), "{report}");
+    }
+}
+
+/// Who lets an Onboard Administrator connect to the file service would have it sent its image over a port that may be
+/// shut, or be told nothing where the service is shut.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn console_has_an_onboard_administrator_fetch_its_image() {
+    let bench = Consoles::new(console::FETCHING_OA);
+    let checks = ["update", "image refused", "way back shut", "answer lost"];
+    let reports = checks.map(|check| conformance::run_only(&bench, check));
     for report in futures::future::join_all(reports).await {
         assert!(report.is_passed(), "{report}");
     }

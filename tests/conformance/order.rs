@@ -1,6 +1,6 @@
 //! What attempts of tests are given: the machine as its user describes it, what all attempts share, and the job.
 
-use farrier::attempt::{DeviceOrder, Goal, Job, LogOptions, Tools};
+use farrier::attempt::{Goal, Job, Tools};
 use farrier::callback::Registry;
 use farrier::drivers::{Class, HttpsSettings, Keys, Node, Privilege, SshSettings};
 use farrier::engines::Engines;
@@ -9,8 +9,7 @@ use farrier::payload::Store;
 use farrier::ssh::{Algorithms, Family};
 use farrier::tls::Trust;
 use farrier_network::MachineType;
-use farrier_update::{Component, FailedDependency, Force, RebootOrder};
-use std::collections::BTreeMap;
+use farrier_update::Component;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -31,6 +30,7 @@ pub(crate) fn node(name: &str, type_: MachineType, address: IpAddr) -> Node {
             privilege: Privilege::None,
         },
         https: HttpsSettings { port: 443, trust: Trust::default() },
+        hand_over: None,
     }
 }
 
@@ -61,30 +61,9 @@ pub(crate) fn job(
 ) -> Job {
     let installers = class.abilities().installers;
     Job {
-        session: "0b3ee0c4a1f2".into(),
-        run: "kit".into(),
-        node: node.to_owned(),
-        node_type,
         installers,
         all_installers: installers.into(),
-        runner: String::new(),
-        attempt: 1,
-        goal,
-        touched: false,
-        resumed: false,
         components,
-        access: BTreeMap::new(),
-        device: DeviceOrder::default(),
-        force: Force::default(),
-        on_failed_dependency: FailedDependency::default(),
-        lease_seconds: 900,
-        wait_seconds: 60,
-        approved: None,
-        reboot: RebootOrder::default(),
-        rebooting: None,
-        installed_earlier: Vec::new(),
-        log: LogOptions::default(),
-        callback: None,
-        listen: None,
+        ..Job::first("0b3ee0c4a1f2", "kit", node, node_type, goal)
     }
 }

@@ -160,6 +160,11 @@ impl Services {
         self.ports.get(&scheme).copied().unwrap_or_default()
     }
 
+    /// The password of the account for one image.
+    pub(crate) fn password(&self, action: ActionId) -> String {
+        self.identity.password(SESSION, action.0)
+    }
+
     /// Nothing is served any more.
     pub(crate) fn shut(&self) {
         *self.offered.is_shut.lock().unwrap_or_else(PoisonError::into_inner) = true;
@@ -204,7 +209,7 @@ impl Offers for Shelf {
                 }
                 Scheme::Sftp | Scheme::Scp | Scheme::Ftp => String::new(),
             };
-            let password = identity.password(SESSION, action);
+            let password = self.services.password(file.action);
             let login = scheme.service().map(|_| Login { user: ACCOUNT.to_owned(), password });
             let at = SocketAddr::new(self.services.host, port);
             let url = format!("{scheme}://{at}{folder}/{}", in_url(file.name));

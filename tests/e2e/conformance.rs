@@ -2,7 +2,7 @@
 
 use crate::harness::payload::digest;
 use crate::harness::{Machine, Site, e2e, lab, operator};
-use farrier::attempt::{Goal, Job, LogOptions, Tools};
+use farrier::attempt::{Goal, Job, Tools};
 use farrier::callback::Registry;
 use farrier::conformance::{self, Bench, Fault, Footprint, Journal, Subject};
 use farrier::drivers::linux::Linux;
@@ -14,12 +14,9 @@ use farrier::ssh::{Algorithms, Family};
 use farrier::tls::Trust;
 use farrier_network::MachineType;
 use farrier_protocol::Detect;
-use farrier_update::{
-    AppliesTo, Component, FailedDependency, Force, InstallerKind, Needs, PayloadRef, RebootNeed,
-};
+use farrier_update::{AppliesTo, Component, InstallerKind, Needs, PayloadRef, RebootNeed};
 use futures::future::LocalBoxFuture;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -143,6 +140,7 @@ impl Subject for Linuxed<'_> {
                 privilege: Privilege::None,
             },
             https: HttpsSettings { port: 443, trust: Trust::default() },
+            hand_over: None,
         };
         let data = [("username", "root"), ("password", "root-secret")];
         let data = data.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
@@ -176,31 +174,11 @@ impl Subject for Linuxed<'_> {
             timeout: Duration::from_mins(1),
         };
         Job {
-            session: self.session.clone(),
-            run: "kit".into(),
-            node: self.machine.name.clone(),
-            node_type: MachineType::Linux,
             installers,
             all_installers: installers.into(),
-            runner: String::new(),
-            attempt: 1,
-            goal,
-            touched: false,
-            resumed: false,
             components: vec![component],
-            access: BTreeMap::new(),
-            device: farrier::attempt::DeviceOrder::default(),
-            force: Force::default(),
-            on_failed_dependency: FailedDependency::default(),
-            lease_seconds: 900,
             wait_seconds: 20,
-            approved: None,
-            reboot: farrier_update::RebootOrder::default(),
-            rebooting: None,
-            installed_earlier: Vec::new(),
-            log: LogOptions::default(),
-            callback: None,
-            listen: None,
+            ..Job::first(&self.session, "kit", &self.machine.name, MachineType::Linux, goal)
         }
     }
 

@@ -1,5 +1,6 @@
 //! Devices with a command line, with doubles of vendors' products in namespaces of their own.
 
+mod fetched;
 mod refusals;
 mod through;
 mod updates;
@@ -34,6 +35,15 @@ pub(crate) const SAS: Kind = Kind {
     part: "sas-switch",
     entry: "SAS switch",
     version: "2.3.0.0",
+};
+
+/// An enclosure's Onboard Administrator, which is sent its image unless its user has it fetch it.
+pub(crate) const OA: Kind = Kind {
+    product: "oa",
+    type_: "OnboardAdministrator",
+    part: "oa-1",
+    entry: "Onboard Administrator",
+    version: "4.99",
 };
 
 /// Taken by whoever needs the one port that switches look at, of which a lab has one.

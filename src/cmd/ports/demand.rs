@@ -1,6 +1,6 @@
 //! The required ports, row by row.
 
-use super::subject::{Endpoint, Family, Subject};
+use super::subject::{Described, Endpoint, Family, Subject};
 use crate::drivers::console::products::Catalogue;
 use anyhow::Context as _;
 use farrier_network::table::{
@@ -241,9 +241,10 @@ fn opened(
         let needs = if let Some(generation) = generation {
             seed_needs(subject.kind, generation, *phase).with_context(|| subject.node.clone())?
         } else {
-            let services = services_of(subject.kind, products).into_iter();
+            let services = services_of(subject, products).into_iter();
             let services = services.filter_map(|service| service_need(service, subject.kind, *phase));
-            needs(subject.kind, subject.channel, *phase).into_iter().chain(services).collect()
+            let all = needs(subject.kind, subject.channel, *phase).into_iter().chain(services);
+            all.filter(|need| need.direction == Direction::ToTarget || !subject.is_sent()).collect()
         };
         let lines: BTreeSet<(Direction, Open)> = needs.iter().flat_map(|need| lines(need, subject)).collect();
         for line in lines {
@@ -253,11 +254,16 @@ fn opened(
     Ok(opened)
 }
 
-/// Returns the file services that a machine of this type may use: those of the products for it. Where no product is,
-/// it is known of the single machine only.
-fn services_of(kind: MachineType, products: &Catalogue) -> Vec<FileService> {
-    let known = products.services(kind).map(|services| services.into_iter().collect());
-    known.unwrap_or_else(|| FileService::ALL.to_vec())
+/// Returns the file services that a machine may use: those of the products for it. Where no product is, it is known of
+/// the device only.
+fn services_of(subject: &Subject, products: &Catalogue) -> Vec<FileService> {
+    let known = match &subject.described {
+        Some(Described { product, hand_over }) => {
+            products.services_for(subject.kind, product.as_deref(), *hand_over)
+        }
+        None => products.services(subject.kind),
+    };
+    known.map_or_else(|| FileService::ALL.to_vec(), |services| services.into_iter().collect())
 }
 
 /// Resolves a need to port numbers: one entry for each distinct port of the runners.

@@ -4,7 +4,7 @@ use crate::api::managed_node::AddressFamily;
 use crate::api::update_run::{CallbackStatus, ListenPort, Operation};
 use crate::api::{ManagedNode, UpdateRun};
 use crate::convert::{self, forwarded_port};
-use crate::drivers::Register;
+use crate::drivers::{HandOver, Register};
 use crate::exposure::{given_port, named_port};
 use anyhow::Context as _;
 use farrier_network::cidr;
@@ -97,6 +97,15 @@ impl Endpoint {
     }
 }
 
+/// What a ManagedNode says of how its machine gets images.
+#[derive(Debug, Clone)]
+pub(super) struct Described {
+    /// The product, if it names one.
+    pub(super) product: Option<String>,
+    /// The way, if it names one.
+    pub(super) hand_over: Option<HandOver>,
+}
+
 /// A machine of the query.
 #[derive(Debug, Clone)]
 pub(super) struct Subject {
@@ -106,6 +115,8 @@ pub(super) struct Subject {
     pub(super) run: Option<String>,
     /// Type of the machine.
     pub(super) kind: MachineType,
+    /// What its ManagedNode says of how it gets images; `None` if only its type is asked about.
+    pub(super) described: Option<Described>,
     /// Channel of the engine.
     pub(super) channel: Channel,
     /// Addresses and names; `None` if none were given.
@@ -133,6 +144,11 @@ pub(super) struct Subject {
 }
 
 impl Subject {
+    /// Reports whether images are sent to the machine whatever it offers, so that it connects to nothing.
+    pub(super) fn is_sent(&self) -> bool {
+        self.described.as_ref().is_some_and(|described| described.hand_over == Some(HandOver::Push))
+    }
+
     /// Replaces the run's ports.
     pub(super) fn use_ports(&mut self, http: Option<u16>, https: Option<u16>) -> anyhow::Result<()> {
         let called = self.called.iter_mut().filter(|_| !self.is_forwarded);
@@ -313,6 +329,10 @@ fn subject(node: &ManagedNode, run: Option<&UpdateRun>, channel: Option<Channel>
         .unwrap_or(Channel::Session);
     Ok(Subject {
         kind: node.spec.type_,
+        described: Some(Described {
+            product: node.spec.product.clone(),
+            hand_over: node.spec.hand_over.map(convert::hand_over),
+        }),
         channel,
         places: Some(places(&node.spec.addresses, "spec.addresses")?.into_iter().filter(usable).collect()),
         ssh_port: node.spec.ssh.port,

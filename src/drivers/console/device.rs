@@ -19,6 +19,7 @@ use super::push::Pusher;
 use super::session::{Sent, Session};
 use crate::attempt::logbook::Intended;
 use crate::attempt::{self, Goal, Job, Scheme, Tools};
+use crate::drivers::HandOver;
 use crate::drivers::device::{self, Contact, Image, Reading, Report, Trouble, Way};
 use crate::failure::Failure;
 use crate::metrics::Metrics;
@@ -154,7 +155,7 @@ impl device::Device for Device {
         report: impl FnMut(Contact) + Send,
     ) -> (Answer, Option<Trouble>) {
         actions.clone_into(&mut self.actions);
-        if self.product().push.is_some() && is_of_push(intent.verb) {
+        if self.is_sent() && is_of_push(intent.verb) {
             return self.push(&permission, intent, image.as_ref(), report).await;
         }
         match command_of(intent.verb) {
@@ -219,12 +220,19 @@ impl Device {
 
     /// Returns how an image is handed over.
     fn method(&self) -> Result<Way, Failure> {
+        let wanted = self.settings.hand_over;
         // Nothing has to be opened towards us for it.
-        if self.product().push.is_some() {
+        if self.is_sent() {
             return Ok(Method::PushThenActivate.into());
         }
         let has = |command: Command| self.product().requests.contains_key(&command);
-        match (has(Command::Pull) && !self.product().pulls.is_empty(), has(Command::Activate)) {
+        let fetches = has(Command::Pull) && !self.product().pulls.is_empty();
+        // A product that has neither way is named below.
+        let other = if fetches { HandOver::Push } else { HandOver::Pull };
+        if wanted == Some(other) && (fetches || self.product().push.is_some()) {
+            return Err(other.missing(&self.node));
+        }
+        match (fetches, has(Command::Activate)) {
             (true, true) => Ok(Method::PullThenActivate.into()),
             (true, false) => Ok(Method::Pull.into()),
             (false, _) => Err(Failure::new(
@@ -236,6 +244,11 @@ impl Device {
                 ),
             )),
         }
+    }
+
+    /// Reports whether images are sent to the device.
+    fn is_sent(&self) -> bool {
+        self.product().sends(self.settings.hand_over)
     }
 
     /// Reports the licence agreements that were accepted.

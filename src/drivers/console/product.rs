@@ -7,6 +7,7 @@ pub use push::{Push, Sends, Step as PushStep};
 use super::file::{Enter, Need, Stage, Take, Verb, When};
 use super::meaning::Meaning;
 use super::template::{Slot, Template};
+use crate::drivers::HandOver;
 use farrier_network::{MachineType, Scheme};
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -289,6 +290,12 @@ impl Way {
 }
 
 impl Product {
+    /// Reports whether images are sent to a device of this product whose user wants this way: what can be sent is, unless
+    /// the user wants it otherwise.
+    pub fn sends(&self, wanted: Option<HandOver>) -> bool {
+        self.push.is_some() && wanted != Some(HandOver::Pull)
+    }
+
     /// Reports whether a line asks who signs in, in the words of the ways into modes.
     pub fn asks_who(&self, line: &str) -> bool {
         let mut questions = self.modes.values().flat_map(|mode| &mode.enter).flat_map(|way| &way.questions);

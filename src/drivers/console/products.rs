@@ -2,6 +2,7 @@
 
 use super::lint::{self, Finding};
 use super::product::Product;
+use crate::drivers::HandOver;
 use farrier_network::{FileService, MachineType};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -143,9 +144,32 @@ impl Catalogue {
     /// Returns the file services from which machines of a type may fetch, by the products that are for it; `None` if no
     /// product is, so that nothing is known.
     pub fn services(&self, type_: MachineType) -> Option<BTreeSet<FileService>> {
+        self.services_of(type_, |_| true)
+    }
+
+    /// Returns the file services from which one machine may fetch: that of its user's product, if there is one, and in
+    /// the way that its user wants.
+    pub fn services_for(
+        &self,
+        type_: MachineType,
+        product: Option<&str>,
+        wanted: Option<HandOver>,
+    ) -> Option<BTreeSet<FileService>> {
+        self.services_of(type_, |one| {
+            product.is_none_or(|name| one.name == name)
+                && !one.sends(wanted)
+                && wanted != Some(HandOver::Push)
+        })
+    }
+
+    fn services_of(
+        &self,
+        type_: MachineType,
+        fetches: impl Fn(&Product) -> bool,
+    ) -> Option<BTreeSet<FileService>> {
         let mut fitting = self.0.values().filter(|product| product.types.contains(&type_)).peekable();
         fitting.peek()?;
-        let pulls = fitting.flat_map(|product| &product.pulls);
+        let pulls = fitting.filter(|product| fetches(product)).flat_map(|product| &product.pulls);
         Some(pulls.filter_map(|pull| pull.scheme.service()).collect())
     }
 }

@@ -1,9 +1,7 @@
 //! Waits of a session whose machine is not needed.
 
 use super::*;
-use crate::attempt::{
-    Awaited, CallbackOptions, CallbackTarget, Goal, LogOptions, ResolvedTarget, ReturnPath,
-};
+use crate::attempt::{Awaited, CallbackOptions, CallbackTarget, Goal, ResolvedTarget, ReturnPath};
 use crate::callback::{Registry, RunIdentity};
 use crate::drivers::Privilege;
 use crate::drivers::linux::{Machine, Settings};
@@ -13,8 +11,6 @@ use crate::engines::Engines;
 use crate::metrics::Metrics;
 use crate::ssh::{Algorithms, Credentials, Family, Target};
 use farrier_network::MachineType;
-use farrier_update::{FailedDependency, Force};
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -53,31 +49,9 @@ impl Parts {
             privilege: Privilege::None,
         };
         let job = Job {
-            session: "0b3ee0c4".into(),
-            run: "r1".into(),
-            node: "db".into(),
-            node_type: MachineType::Linux,
-            installers: &[],
-            all_installers: Arc::from([]),
             runner: "a".into(),
-            attempt: 1,
-            goal: Goal::Update,
-            touched: false,
-            resumed: false,
-            components: Vec::new(),
-            access: BTreeMap::new(),
-            device: crate::attempt::DeviceOrder::default(),
-            force: Force::default(),
-            on_failed_dependency: FailedDependency::default(),
-            lease_seconds: 900,
-            wait_seconds: 60,
-            approved: None,
-            reboot: farrier_update::RebootOrder::default(),
-            rebooting: None,
-            installed_earlier: Vec::new(),
-            log: LogOptions::default(),
             callback,
-            listen: None,
+            ..Job::first("0b3ee0c4", "r1", "db", MachineType::Linux, Goal::Update)
         };
         Self {
             job,

@@ -7,7 +7,7 @@ use super::{reach, said, software};
 use crate::attempt::logbook::Intended;
 use crate::attempt::{self, DeviceOrder, Job, Place, Scheme, Tools};
 use crate::drivers::device::{self, Contact, Image, Reading, Report, Trouble, Way};
-use crate::drivers::{Keys, Node, shell};
+use crate::drivers::{HandOver, Keys, Node, shell};
 use crate::failure::Failure;
 use farrier_protocol::Dial;
 use farrier_update::device::{Action, Answer, Intent, Limits, Method, Ticket, Verb};
@@ -53,6 +53,8 @@ pub(super) fn usual_limits() -> Limits {
 pub(super) struct Settings {
     shell: Arc<shell::Settings>,
     limits: Limits,
+    /// How depots get to the machine, if the user says so.
+    hand_over: Option<HandOver>,
 }
 
 impl Settings {
@@ -61,7 +63,7 @@ impl Settings {
     /// # Errors
     /// `SecretIncomplete`, `KeyUnreadable`, `KeyPassphraseWrong`.
     pub(super) fn new(node: &Node, keys: &Keys, limits: Limits) -> Result<Self, Failure> {
-        Ok(Self { shell: Arc::new(shell::Settings::new(node, keys)?), limits })
+        Ok(Self { shell: Arc::new(shell::Settings::new(node, keys)?), limits, hand_over: node.hand_over })
     }
 }
 
@@ -69,6 +71,7 @@ impl Settings {
 pub(super) struct Device {
     pub(super) link: Link,
     pub(super) limits: Limits,
+    hand_over: Option<HandOver>,
     /// Name of the machine.
     pub(super) node: String,
     pub(super) id: String,
@@ -92,6 +95,7 @@ impl device::Device for Device {
         Ok(Self {
             link: Link::new(settings.shell.clone(), job.id()),
             limits: Limits { has_sessions: false, ..settings.limits.clone() },
+            hand_over: settings.hand_over,
             node: job.node.clone(),
             id: job.id(),
             directories: Directories::new(&job.id()),
@@ -170,7 +174,7 @@ impl device::Device for Device {
     }
 
     fn tries_ways_back(&self) -> bool {
-        true
+        self.hand_over != Some(HandOver::Push)
     }
 
     async fn reach(&mut self, places: &[Place]) -> Result<Vec<Dial>, Trouble> {
@@ -213,16 +217,24 @@ impl Device {
         if component.reboot == RebootNeed::Always && !self.order.resets_host {
             return Err(said::restart_not_allowed(&self.node, &component.name));
         }
-        if !device::Device::schemes(self).is_empty() {
+        let wants = |way| self.hand_over.is_none_or(|wanted| wanted == way);
+        if wants(HandOver::Pull) && !device::Device::schemes(self).is_empty() {
             return Ok(Method::PullThenActivate.into());
         }
-        if self.link.takes_images() {
+        if wants(HandOver::Push) && self.link.takes_images() {
             return Ok(Method::PushThenActivate.into());
         }
-        let words = format!(
-            "{} cannot fetch its depot (curl, wget or perl, and openssl or Digest::SHA to check it), and su takes none through the session; sign in as root, set spec.ssh.privilege to Sudo, or install curl there",
-            self.node
-        );
+        let node = &self.node;
+        let fetches = "cannot fetch its depot (curl, wget or perl, and openssl or Digest::SHA to check it)";
+        let words = match self.hand_over {
+            Some(HandOver::Pull) => format!("{node} {fetches}; install curl there, or remove spec.handOver"),
+            Some(HandOver::Push) => format!(
+                "su takes no depot through the session with {node}; sign in as root, set spec.ssh.privilege to Sudo, or remove spec.handOver"
+            ),
+            None => format!(
+                "{node} {fetches}, and su takes none through the session; sign in as root, set spec.ssh.privilege to Sudo, or install curl there"
+            ),
+        };
         Err(Failure::new(Reason::PrerequisiteMissing, words))
     }
 

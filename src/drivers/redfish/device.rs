@@ -22,7 +22,7 @@ use super::{Credentials, Endpoint, Link, Session};
 use crate::attempt::logbook::Intended;
 use crate::attempt::{self, DeviceOrder, Goal, Job, Marks, Offer, Scheme, Tools};
 use crate::drivers::device::{self, Contact, Image, Reading, Report, Trouble, Way};
-use crate::drivers::{HttpsSettings, Keys, Node};
+use crate::drivers::{HandOver, HttpsSettings, Keys, Node};
 use crate::failure::Failure;
 use crate::ssh::Target;
 use asked::Asked;
@@ -35,7 +35,6 @@ use farrier_update::device::{
 use farrier_update::{Component, InstallerKind, NodePlan, Reason};
 use obstacles::Lock;
 use preparations::Prepared;
-use routes::Route;
 use signing::recorded;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -78,6 +77,8 @@ pub(super) struct Settings {
     endpoint: Endpoint,
     credentials: Credentials,
     limits: Limits,
+    /// How images get to the device, if the user says so.
+    hand_over: Option<HandOver>,
 }
 
 impl Settings {
@@ -94,7 +95,8 @@ impl Settings {
             port,
         };
         let credentials = Credentials::new(&node.name, keys)?;
-        Ok(Self { endpoint: Endpoint { target, trust }, credentials, limits })
+        let hand_over = node.hand_over;
+        Ok(Self { endpoint: Endpoint { target, trust }, credentials, limits, hand_over })
     }
 }
 
@@ -318,7 +320,7 @@ impl device::Device for Device {
     }
 
     fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Way, Failure>> {
-        let route = Route::choose(&self.node, self.update.as_ref());
+        let route = self.route();
         // Of those that cannot be read too: a device that takes no firmware lists none.
         let images = plan.items.iter().filter(|item| item.component.installer == InstallerKind::RedfishImage);
         let names = images.map(|item| item.component.name.clone());

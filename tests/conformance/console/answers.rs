@@ -1,9 +1,11 @@
 //! What a switch may answer besides the usual.
 
-use super::cases::{Case, FOS, OA, OTHERS};
+use super::cases::{Case, FETCHING_OA, FOS, OA, OTHERS};
 use super::{Consoles, One};
+use farrier::drivers::HandOver;
 use farrier_console_double::Settings;
 use farrier_console_double::fault::{Armed, Fault};
+use farrier_update::device::ActionId;
 use farrier_update::{ComponentResult, Outcome, Reason};
 use std::time::Duration;
 
@@ -129,4 +131,27 @@ async fn a_pair_is_not_updated_while_a_module_is_away() {
     let (result, _) = with(case, Some(Fault::ModuleAway { part: "oa-2".into() })).await;
     assert!(!matches!(result.outcome, Outcome::Updated | Outcome::UpToDate), "{result:#?}");
     assert!(result.message.contains("Onboard Administrator bay 2 does not show"), "{result:#?}");
+}
+
+/// An Onboard Administrator whose user opened the file service would be sent the image all the same, and the password
+/// of the service would be in what is shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_wants_an_image_to_be_fetched_has_it_fetched() {
+    let consoles = Consoles::new(FETCHING_OA);
+    let one = consoles.one().await;
+    let (result, view) = one.result(|_| {}).await;
+    assert_eq!((result.outcome, one.flashes()), (Outcome::Updated, 2), "{result:#?}");
+    assert_eq!((one.count("fetch", |_| true), one.count("upload", |_| true)), (1, 0));
+    let shown = format!("{view:?}{result:?}");
+    for action in 1..=20 {
+        assert!(!shown.contains(&one.services.password(ActionId(action))), "{shown}");
+    }
+    let (result, _) = with_way(FOS, HandOver::Push).await;
+    assert_eq!((result.outcome, result.reason), (Outcome::Failed, Reason::NotYetSupported), "{result:#?}");
+    assert!(result.message.contains("spec.handOver of ManagedNode fos is Push"), "{result:#?}");
+}
+
+/// Updates a device whose user wants this way.
+async fn with_way(case: Case, way: HandOver) -> (ComponentResult, usize) {
+    with(Case { hand_over: Some(way), ..case }, None).await
 }

@@ -1,6 +1,7 @@
 //! What is tried of each product.
 
 use farrier::attempt::Scheme;
+use farrier::drivers::HandOver;
 use farrier_console_double::image::Header;
 use farrier_network::MachineType;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,6 +20,8 @@ pub(crate) struct Case {
     /// The version that is installed.
     pub(crate) version: &'static str,
     pub(crate) scheme: Scheme,
+    /// How images get to it, if its user says so.
+    pub(crate) hand_over: Option<HandOver>,
     /// Whether the image is a folder.
     pub(crate) folder: bool,
     /// The bay of the enclosure that it is in, if it is reached through its manager.
@@ -42,6 +45,7 @@ const BASE: Case = Case {
     type_: MachineType::FCSwitch,
     version: "",
     scheme: Scheme::Sftp,
+    hand_over: None,
     folder: false,
     bay: None,
     host: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -73,6 +77,9 @@ pub(crate) const OA: Case = Case {
     scheme: Scheme::Ftp,
     ..BASE
 };
+
+/// One whose user has it fetch its image, and opens the port of FTP for that.
+pub(crate) const FETCHING_OA: Case = Case { hand_over: Some(HandOver::Pull), ..OA };
 
 /// All other products, one of them over IPv6. Of a Virtual Connect domain one module is updated, and of a Moonshot
 /// chassis its manager.

@@ -1,19 +1,13 @@
 //! Each product is updated once, all at the same time, each by its own way.
 
-use super::{FOS, Kind, SAS, is_over, port, spec};
+use super::{FOS, Kind, OA, SAS, is_over, port, spec};
 use crate::harness::run::component;
 use crate::harness::{Conditions, e2e, outcome, wait};
 use serde_json::json;
 
 /// The other products.
 const OTHERS: [Kind; 4] = [
-    Kind {
-        product: "oa",
-        type_: "OnboardAdministrator",
-        part: "oa-1",
-        entry: "Onboard Administrator",
-        version: "4.99",
-    },
+    OA,
     SAS,
     Kind { product: "superdome-x", type_: "SuperdomeX", part: "complex", entry: "Complex", version: "8.0.0" },
     Kind { product: "superdome-2", type_: "Superdome2", part: "complex", entry: "Complex", version: "3.8.0" },

@@ -4,7 +4,7 @@ use super::super::blot::Secrets;
 use super::super::product::Product;
 use super::super::template::{Slot, Values};
 use crate::drivers::shell::Settings as Shell;
-use crate::drivers::{HttpsSettings, Keys, Manager, Node};
+use crate::drivers::{HandOver, HttpsSettings, Keys, Manager, Node};
 use crate::failure::Failure;
 use farrier_update::Reason;
 use farrier_update::device::Limits;
@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     /// How to connect over HTTPS, for images that are sent.
     pub(super) https: HttpsSettings,
     pub(super) product: Arc<Product>,
+    /// How images get to the device, if the user says so.
+    pub(super) hand_over: Option<HandOver>,
     pub(super) limits: Limits,
 }
 
@@ -70,6 +72,7 @@ impl Settings {
             manager: manager.map(|manager| Shell::new(&manager.node, &manager.keys)).transpose()?,
             https: node.https.clone(),
             product: Arc::new(product),
+            hand_over: node.hand_over,
             limits,
         })
     }

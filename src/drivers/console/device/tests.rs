@@ -1,11 +1,14 @@
 //! What the driver makes of a device that it has sent a command to, with the double of a switch.
 
 use super::*;
+use crate::callback::Registry;
 use crate::drivers::console::dialogue::End;
 use crate::drivers::console::file::Stage as Standing;
 use crate::drivers::console::{lint, products::FILES};
 use crate::drivers::device::Device as _;
 use crate::drivers::{HttpsSettings, Keys, Node, Privilege, SshSettings};
+use crate::engines::Engines;
+use crate::payload::Store;
 use crate::ssh::{Algorithms, Family};
 use crate::tls::Trust;
 use farrier_console_double::{Config, Double, Product as Doubled};
@@ -39,31 +42,23 @@ async fn switch(change: impl FnOnce(&mut Product)) -> (Double, Device) {
             privilege: Privilege::None,
         },
         https: HttpsSettings { port: 443, trust: Trust::default() },
+        hand_over: None,
     };
     let data = [("username", "admin"), ("password", "password")];
     let data = data.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
     let limits = usual_limits(&product);
     let settings = Settings::new(&node, &Keys { name: "login".into(), data }, None, product, limits).unwrap();
-    let device = Device {
-        settings: Arc::new(settings),
-        node: node.name,
-        components: vec![component()],
+    let dir = tempfile::tempdir().unwrap();
+    let tools = Tools {
+        engines: Engines::none(),
+        store: Store::open(dir.path(), None).unwrap(),
         metrics: Metrics::new(),
-        first_key: None,
-        consents: BTreeSet::new(),
-        reads_work: true,
-        line: None,
-        running: None,
-        pusher: None,
-        parts: BTreeMap::new(),
-        members: BTreeMap::new(),
-        worked: BTreeSet::new(),
-        agreed: BTreeSet::new(),
-        sent: BTreeMap::new(),
-        actions: Vec::new(),
-        interrupts: None,
+        calls: Registry::new(),
+        logs: None,
     };
-    (double, device)
+    let first = Job::first("0b3ee0c4", "r1", &node.name, node.type_, Goal::Update);
+    let job = Job { components: vec![component()], ..first };
+    (double, Device::new(&Arc::new(settings), &job, &tools).unwrap())
 }
 
 fn component() -> Component {

@@ -62,11 +62,11 @@ impl Device {
         match intent.verb {
             Verb::Upload | Verb::Pull => {
                 let image = image.ok_or_else(|| unable("there is no image"))?;
-                let route = Route::choose(&self.node, self.update.as_ref())?;
+                let route = self.route()?;
                 self.hand_over(&route, intent, image)
             }
             Verb::Enqueue => {
-                let route = Route::choose(&self.node, self.update.as_ref())?;
+                let route = self.route()?;
                 let (Route::Repository { queue, .. } | Route::AddFromUri { queue, .. }) = route else {
                     return Err(unable("the device has no queue"));
                 };

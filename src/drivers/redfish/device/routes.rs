@@ -4,6 +4,7 @@ use super::super::Link;
 use super::super::inventory::{Repository, UpdateService};
 use super::Device;
 use crate::attempt::Scheme;
+use crate::drivers::HandOver;
 use crate::drivers::device::Way;
 use crate::failure::Failure;
 use farrier_update::Reason;
@@ -50,11 +51,15 @@ pub(super) enum Route {
 }
 
 impl Route {
-    /// Chooses the way of a device.
+    /// Chooses the way of a device: the best that it offers, or the best of those that the user wants.
     ///
     /// # Errors
-    /// `UpdateServiceMissing`, `UpdateServiceDisabled`.
-    pub(super) fn choose(node: &str, service: Option<&UpdateService>) -> Result<Self, Failure> {
+    /// `UpdateServiceMissing`, `UpdateServiceDisabled`, `NotYetSupported`.
+    fn choose(
+        node: &str,
+        service: Option<&UpdateService>,
+        wanted: Option<HandOver>,
+    ) -> Result<Self, Failure> {
         let missing = || {
             let words = format!(
                 "{node} offers no way to take an image over Redfish; update it by hand, or update its management processor first"
@@ -69,34 +74,46 @@ impl Route {
             );
             return Err(Failure::new(Reason::UpdateServiceDisabled, words));
         }
-        Self::of(service).ok_or_else(missing)
+        let all = Self::all(service);
+        let is_wanted = |route: &&Self| wanted.is_none_or(|wanted| route.hand_over() == wanted);
+        match (all.iter().find(is_wanted), wanted) {
+            (Some(route), _) => Ok(route.clone()),
+            (None, Some(wanted)) if !all.is_empty() => Err(wanted.missing(node)),
+            (None, Some(_) | None) => Err(missing()),
+        }
     }
 
-    fn of(service: &UpdateService) -> Option<Self> {
+    /// Returns the ways that a device offers, the best first.
+    fn all(service: &UpdateService) -> Vec<Self> {
         let ways = &service.ways;
         let times = || ways.simple.as_ref().and_then(|simple| simple.apply_times.clone());
+        let mut all = Vec::new();
         if let Some(upload) = ways.multipart.clone() {
             let times = ways.apply_times.clone().or_else(times).unwrap_or_default();
-            return Some(Self::Multipart { upload, times });
+            all.push(Self::Multipart { upload, times });
         }
         if let Some(Repository { queue: Some(queue), add_from_uri, .. }) = &ways.repository {
             let (upload, action) = (ways.push.clone(), add_from_uri.clone());
-            let push = upload.map(|upload| Self::Repository { upload, queue: queue.clone() });
-            let pull = action.map(|action| Self::AddFromUri { action, queue: queue.clone() });
-            if let Some(route) = push.or(pull) {
-                return Some(route);
-            }
+            all.extend(upload.map(|upload| Self::Repository { upload, queue: queue.clone() }));
+            all.extend(action.map(|action| Self::AddFromUri { action, queue: queue.clone() }));
         }
         // Some old iDRACs take an image at their inventory, where it only waits for another request.
         let is_staging =
             |push: &Link| service.firmware.as_ref().is_some_and(|firmware| firmware.is_same(push));
         let push = ways.push.clone().filter(|push| !is_staging(push));
-        push.map(Self::Push)
-            .or_else(|| {
-                let action = ways.simple.as_ref()?.target.clone();
-                Some(Self::Simple { action, times: times().unwrap_or_default() })
-            })
-            .or_else(|| Some(Self::Bundle(ways.bundle.as_ref()?.target.clone())))
+        all.extend(push.map(Self::Push));
+        let simple = ways.simple.as_ref().map(|simple| simple.target.clone());
+        all.extend(simple.map(|action| Self::Simple { action, times: times().unwrap_or_default() }));
+        all.extend(ways.bundle.as_ref().map(|bundle| Self::Bundle(bundle.target.clone())));
+        all
+    }
+
+    /// Returns who moves the image.
+    const fn hand_over(&self) -> HandOver {
+        match self {
+            Self::Multipart { .. } | Self::Push(_) | Self::Repository { .. } => HandOver::Push,
+            Self::AddFromUri { .. } | Self::Simple { .. } | Self::Bundle(_) => HandOver::Pull,
+        }
     }
 
     /// Reports whether the device can be told to keep an image until the next reset.
@@ -121,6 +138,14 @@ impl Route {
 }
 
 impl Device {
+    /// Returns the way of the device, as it was last read.
+    ///
+    /// # Errors
+    /// As [`Route::choose`].
+    pub(super) fn route(&self) -> Result<Route, Failure> {
+        Route::choose(&self.node, self.update.as_ref(), self.settings.hand_over)
+    }
+
     /// Returns how the image of a component is handed over.
     ///
     /// # Errors

@@ -284,6 +284,9 @@ pub struct ActionRecord {
     /// Identifies the start of the machine, or of its management controller, that the action is based on.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub boot: String,
+    /// The things that must all have the version afterwards, for example the modules of a pair, as they showed before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
     /// The machine's own name for the work: the URI of a task or a session, or the number of a job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<String>,

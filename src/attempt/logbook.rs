@@ -152,6 +152,7 @@ mod tests {
             follows: String::new(),
             to: String::new(),
             boot: String::new(),
+            members: Vec::new(),
             until: None,
         }
     }

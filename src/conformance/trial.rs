@@ -16,6 +16,10 @@ use tokio::time::Instant;
 /// How many attempts follow one that failed for a reason that may pass.
 const RETRIES: u32 = 2;
 
+/// How long a runner may act after it has recorded an entry, unless it is frozen: longer than a machine under load takes
+/// to be read and to be sent a request.
+const PERMITTED: Duration = Duration::from_mins(1);
+
 /// The first runner.
 pub(super) const FIRST: &str = "first";
 /// The runner that takes over.
@@ -39,7 +43,6 @@ pub(super) struct Log {
     pub(super) actions: Vec<Action>,
     /// The runner that the NodeUpdate is assigned to.
     pub(super) by: &'static str,
-    hold: Duration,
     is_cancelled: bool,
     /// Work that was to be begun after the cancel.
     pub(super) begun_late: Vec<String>,
@@ -59,7 +62,7 @@ impl Log {
             return Err(Halt::Cancelled);
         }
         apply(&mut self.actions, entry, by, now());
-        Ok(Instant::now() + self.hold)
+        Ok(Instant::now() + PERMITTED)
     }
 
     /// Reports whether work was recorded, after which the machine may have begun it.
@@ -106,7 +109,6 @@ impl<'b> Trial<'b> {
         let log = Log {
             actions: Vec::new(),
             by: FIRST,
-            hold: bench.hold(),
             is_cancelled: false,
             begun_late: Vec::new(),
             asked: 0,
@@ -249,6 +251,11 @@ impl Unanswered {
     /// Gives the answer.
     pub(super) fn answer(self) {
         self.request.answer.send(Ok(self.until)).ok();
+    }
+
+    /// Gives the answer with a permission that ends then.
+    pub(super) fn answer_until(self, until: Instant) {
+        self.request.answer.send(Ok(until)).ok();
     }
 }
 

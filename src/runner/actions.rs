@@ -20,8 +20,22 @@ pub(super) fn written(actions: &[Action]) -> Vec<ActionRecord> {
 
 fn action(from: &ActionRecord) -> Action {
     // The pattern has no `..`: a field that was forgotten here would be lost at the next write.
-    let ActionRecord { id, verb, component, state, ending, of, follows, to, boot, ticket, until, by, at } =
-        from;
+    let ActionRecord {
+        id,
+        verb,
+        component,
+        state,
+        ending,
+        of,
+        follows,
+        to,
+        boot,
+        members,
+        ticket,
+        until,
+        by,
+        at,
+    } = from;
     Action {
         id: ActionId(*id),
         verb: word(verb, Verb::Unknown),
@@ -31,6 +45,7 @@ fn action(from: &ActionRecord) -> Action {
         follows: follows.clone(),
         to: to.clone(),
         boot: boot.clone(),
+        members: members.clone(),
         ticket: ticket.clone().map(Ticket),
         until: until.as_ref().map(millis),
         by: RunnerName(by.clone()),
@@ -40,7 +55,8 @@ fn action(from: &ActionRecord) -> Action {
 }
 
 fn record(from: &Action) -> ActionRecord {
-    let Action { id, verb, component, state, of, follows, to, boot, ticket, until, by, at, ending } = from;
+    let Action { id, verb, component, state, of, follows, to, boot, members, ticket, until, by, at, ending } =
+        from;
     ActionRecord {
         id: id.0,
         verb: name(verb),
@@ -51,6 +67,7 @@ fn record(from: &Action) -> ActionRecord {
         follows: follows.clone(),
         to: to.clone(),
         boot: boot.clone(),
+        members: members.clone(),
         ticket: ticket.as_ref().map(|ticket| ticket.0.clone()),
         until: until.map(time),
         by: by.0.clone(),
@@ -91,6 +108,7 @@ mod tests {
             follows: "1.0".into(),
             to: "2.0".into(),
             boot: "b-7".into(),
+            members: vec!["Bay 1".into(), "Bay 2".into()],
             ticket: Some(Ticket("/redfish/v1/TaskService/Tasks/7".into())),
             until: Some(Millis(1_764_417_600_123)),
             by: "farrier-0".into(),
@@ -103,7 +121,8 @@ mod tests {
     /// request sent twice.
     #[test]
     fn an_action_survives_the_status() {
-        let bare = Action { of: None, ticket: None, until: None, ending: None, ..action() };
+        let bare =
+            Action { of: None, members: Vec::new(), ticket: None, until: None, ending: None, ..action() };
         for action in [action(), bare] {
             let stored = serde_json::to_string(&written(std::slice::from_ref(&action))).unwrap();
             assert_eq!(read(&serde_json::from_str::<Vec<ActionRecord>>(&stored).unwrap()), [action]);

@@ -125,7 +125,7 @@ impl Device for Lamp {
         }
         report(Contact::Reached { address: "the rack".into() });
         let (part, pending) = (Part::Manager, None);
-        let entry = Entry { version: state.version.clone(), part, pending };
+        let entry = Entry { version: state.version.clone(), part, pending, members: Vec::new() };
         let sessions = state.sessions.iter().map(|(session, action)| Artifact {
             kind: ArtifactKind::Session,
             ticket: Ticket(session.clone()),

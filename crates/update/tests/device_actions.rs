@@ -25,6 +25,7 @@ fn install() -> Action {
         follows: "1.4".into(),
         to: "1.5".into(),
         boot: "b7".into(),
+        members: Vec::new(),
         ticket: Some(Ticket("/redfish/v1/TaskService/Tasks/9".into())),
         until: Some(Millis(5000)),
         by: RunnerName::from("r0"),
@@ -197,14 +198,9 @@ fn an_entry_that_was_taken_over_leaves_the_queue_after_a_cancellation() {
     assert!(matches!(decide(Vec::new()), Next::Wait { on: Waiting::Task(..), .. }));
 }
 
-/// A host that somebody else has restarted after half an hour of work is waited for as well, and a host that never
-/// leaves its self-test is not.
-#[test]
-fn a_self_test_is_waited_for_from_its_first_reading() {
-    let limits = Limits { has_sessions: false, ..Limits::default() };
-    let minute = 60_000;
-    let component = component("bios");
-    let entry = Entry { version: "1.4".into(), part: Part::Host, pending: None };
+/// A plan that installs this component.
+fn to_install(name: &str) -> NodePlan {
+    let component = component(name);
     let item = PlanItem {
         action: plan::Action::Install { from: Some("1.4".into()), to: component.version.clone() },
         component,
@@ -213,7 +209,41 @@ fn a_self_test_is_waited_for_from_its_first_reading() {
         after: Vec::new(),
         force: Force::default(),
     };
-    let plan = NodePlan { items: vec![item] };
+    NodePlan { items: vec![item] }
+}
+
+/// A runner that takes over after a command that nobody answered would believe a pair to be updated of which one module
+/// is away: what was there is known only if it was recorded before.
+#[test]
+fn an_intent_names_all_that_must_have_the_version() {
+    let limits = Limits { has_sessions: false, ..Limits::default() };
+    let plan = to_install("oa");
+    let methods = BTreeMap::from([("oa".to_owned(), Method::Pull)]);
+    let members = vec!["bay 1".to_owned(), "bay 2".to_owned()];
+    let entry = Entry { version: "1.4".into(), part: Part::Manager, pending: None, members: members.clone() };
+    let reading = Inventory { entries: BTreeMap::from([("oa".to_owned(), entry)]), ..nothing() };
+    let decided = next(&Observed {
+        plan: Some(&plan),
+        methods: &methods,
+        readings: &[reading.clone(), reading.clone(), reading],
+        limits: &limits,
+        ..observed(Goal::Update)
+    });
+    let Next::Intend(intent) = decided else { panic!("{decided:?}") };
+    let action = intent.into_action("r0".into(), Millis(9000));
+    assert_eq!((action.verb, &action.members), (Verb::Pull, &members));
+    let stored = serde_json::to_string(&action).unwrap();
+    assert_eq!(serde_json::from_str::<Action>(&stored).unwrap(), action);
+}
+
+/// A host that somebody else has restarted after half an hour of work is waited for as well, and a host that never
+/// leaves its self-test is not.
+#[test]
+fn a_self_test_is_waited_for_from_its_first_reading() {
+    let limits = Limits { has_sessions: false, ..Limits::default() };
+    let minute = 60_000;
+    let entry = Entry { version: "1.4".into(), part: Part::Host, pending: None, members: Vec::new() };
+    let plan = to_install("bios");
     let methods = BTreeMap::from([("bios".to_owned(), Method::Push)]);
     let reading = |at| Inventory {
         at: Millis(at),

@@ -6,6 +6,7 @@ use crate::conformance::law::{Story, is_same};
 use crate::conformance::report::Broken;
 use crate::conformance::subject::Journal;
 use crate::conformance::trial::{Ended, Moment, Reached, Trial};
+use tokio::time::Instant;
 
 /// Otherwise a run that is cancelled begins further work, hangs, or leaves half of its things behind.
 pub(super) async fn cancelled(kit: &Kit<'_>) -> Tried {
@@ -118,14 +119,16 @@ async fn freeze(kit: &Kit<'_>, trial: &mut Trial<'_>, moment: Moment, wakes: Wak
     let before = trial.footprint().await;
     let stage = trial.stage(Goal::Update);
     let mut running = stage.begin(&[]);
-    match running.until(&mut trial.log, Some(moment)).await {
-        Reached::Moment(Some(unanswered)) => unanswered.answer(),
+    let reached = running.until(&mut trial.log, Some(moment)).await;
+    let until = Instant::now() + kit.bench.hold();
+    match reached {
+        Reached::Moment(Some(unanswered)) => unanswered.answer_until(until),
         Reached::Moment(None) => {}
         // This update needed fewer entries than the one that the moments were counted in.
         Reached::End(_) => return Ok(Shown::default()),
     }
     // sleep: nobody takes over before the hold on a Lease has passed.
-    tokio::time::sleep(kit.bench.hold()).await;
+    tokio::time::sleep_until(until).await;
     let unanswered = trial.log.unanswered();
     trial.take_over();
     let ended = match wakes {

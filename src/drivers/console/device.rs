@@ -49,8 +49,6 @@ pub(super) struct Device {
     pusher: Option<Pusher>,
     /// What the device calls its things, by the entries of its versions, as they were read last.
     parts: BTreeMap<String, String>,
-    /// The things of which entries consist, by entry, as they were read last before work began.
-    members: BTreeMap<String, BTreeSet<String>>,
     /// The actions that the device was seen at work on.
     worked: BTreeSet<ActionId>,
     /// Questions about licence agreements that were answered with yes, and not reported yet.
@@ -101,7 +99,6 @@ impl device::Device for Device {
             running: None,
             pusher: None,
             parts: BTreeMap::new(),
-            members: BTreeMap::new(),
             worked: BTreeSet::new(),
             agreed: BTreeSet::new(),
             sent: BTreeMap::new(),

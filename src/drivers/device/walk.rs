@@ -334,7 +334,7 @@ impl<'a, D: Device> Walk<'a, D> {
         let report = |contact| show_contact(view, contact);
         let (answer, trouble) = self.device.request(permission, &intent, &self.actions, image, report).await;
         self.note_rest();
-        match trouble {
+        match trouble.map(|trouble| self.explained_refusal(&intent, trouble)) {
             Some(trouble) => {
                 self.note_refusal(&intent, &trouble);
                 if trouble.is_answer { self.answered() } else { self.troubled(trouble) }

@@ -16,6 +16,7 @@ pub(super) fn entry(look: &Look, name: &str) -> Entry {
         version: if is_whole { revision(look, name) } else { String::new() },
         part: Part::Host,
         pending: waits.then_some(ResetTarget::Host),
+        members: Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a switch may answer besides the usual.
 
-use super::cases::{Case, FETCHING_OA, FOS, OA, OTHERS};
+use super::cases::{Case, DIRECTOR, FETCHING_OA, FOS, OA, OTHERS};
 use super::{Consoles, One};
 use farrier::drivers::HandOver;
 use farrier_console_double::Settings;
@@ -154,4 +154,47 @@ async fn who_wants_an_image_to_be_fetched_has_it_fetched() {
 /// Updates a device whose user wants this way.
 async fn with_way(case: Case, way: HandOver) -> (ComponentResult, usize) {
     with(Case { hand_over: Some(way), ..case }, None).await
+}
+
+/// A fabric would depend on a director whose standby still has what is insecure, or is not there to take over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_director_is_updated_when_both_control_processors_are() {
+    let short = Duration::from_secs(4);
+    let stays = Case { timeout: short, overdue: short, ..DIRECTOR };
+    let cp1 = || "cp1".to_owned();
+    let (whole, half, alone) = tokio::join!(
+        with(DIRECTOR, None),
+        with(stays.clone(), Some(Fault::LeavesOut { part: cp1() })),
+        with(stays, Some(Fault::ModuleAway { part: cp1() })),
+    );
+    assert_eq!((whole.0.outcome, whole.1), (Outcome::Updated, 2), "{:#?}", whole.0);
+    for (result, words) in
+        [(half.0, "Control processor CP1 is v8.2.1c"), (alone.0, "Control processor CP1 does not show")]
+    {
+        assert!(!matches!(result.outcome, Outcome::Updated | Outcome::UpToDate), "{result:#?}");
+        assert!(result.message.contains(words), "{words}: {result:#?}");
+    }
+}
+
+/// A failover between control processors that are not in sync interrupts all traffic; and whoever gave the address of the
+/// standby would look for a fault in the image.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_director_is_left_as_it_is_unless_its_active_control_processor_is_asked() {
+    let standby = async {
+        let consoles = Consoles::new(DIRECTOR);
+        let one = consoles.one().await;
+        one.double().set(Settings { on_standby: true, ..one.double().settings() });
+        (one.result(|_| {}).await.0, one.flashes())
+    };
+    let (standby, unwell) = tokio::join!(standby, with(DIRECTOR, Some(Fault::PartnerUnhealthy)));
+    for ((result, flashes), words) in
+        [(standby, "Local CP (Slot 7, CP1): Standby"), (unwell, "HA State not in sync")]
+    {
+        assert_eq!(
+            (result.outcome, result.reason, flashes),
+            (Outcome::Failed, Reason::DeviceUnavailable, 0),
+            "{result:#?}"
+        );
+        assert!(result.message.contains(words), "{words}: {result:#?}");
+    }
 }

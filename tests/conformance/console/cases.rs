@@ -37,6 +37,13 @@ pub(crate) struct Case {
     pub(crate) image: fn(&mut Header),
 }
 
+impl Case {
+    /// What an image says that it is for.
+    pub(crate) fn image_for(&self) -> &'static str {
+        if self.double == DIRECTOR.double { FOS.double } else { self.double }
+    }
+}
+
 const BASE: Case = Case {
     double: "",
     part: "",
@@ -65,6 +72,9 @@ pub(crate) const FOS: Case = Case {
     folder: true,
     ..BASE
 };
+
+/// A director, whose two control processors are updated by one command.
+pub(crate) const DIRECTOR: Case = Case { double: "fos-director", part: "cp0", ..FOS };
 
 /// An enclosure's Onboard Administrator, which is sent its image over HTTPS.
 pub(crate) const OA: Case = Case {

@@ -46,7 +46,7 @@ const OBSTACLES: [Obstacle; 6] = [
     },
     Obstacle {
         name: "fetch",
-        reason: "FetchFailed",
+        reason: "PullNotSeen",
         words: "firmware path is invalid",
         next: "farrier ports",
     },

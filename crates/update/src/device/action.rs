@@ -188,6 +188,9 @@ pub struct Action {
     /// management controller's.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub boot: String,
+    /// The things that must all have the version afterwards, as they showed before; empty if it is one thing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
     /// The device's own name for the work or for the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<Ticket>,
@@ -220,6 +223,8 @@ pub struct Intent {
     pub to: String,
     /// The boot mark that the action is based on.
     pub boot: String,
+    /// The things that must all have the version afterwards.
+    pub members: Vec<String>,
     /// When the action is no longer followed.
     pub until: Option<Millis>,
 }
@@ -228,9 +233,9 @@ impl Intent {
     /// Returns the action to be recorded before the request is sent.
     #[must_use]
     pub fn into_action(self, by: RunnerName, at: Millis) -> Action {
-        let Self { id, verb, component, of, follows, to, boot, until } = self;
+        let Self { id, verb, component, of, follows, to, boot, members, until } = self;
         let (state, ticket, ending) = (State::Intended, None, None);
-        Action { id, verb, component, state, of, follows, to, boot, ticket, until, by, at, ending }
+        Action { id, verb, component, state, of, follows, to, boot, members, ticket, until, by, at, ending }
     }
 }
 

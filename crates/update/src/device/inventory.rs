@@ -86,6 +86,8 @@ pub struct Entry {
     pub part: Part,
     /// The reset that an installed version waits for.
     pub pending: Option<ResetTarget>,
+    /// The things that must all have the version, by the names of their own entries; empty if it is one thing.
+    pub members: Vec<String>,
 }
 
 /// A part of the machine.

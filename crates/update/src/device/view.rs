@@ -139,6 +139,7 @@ impl<'a> View<'a> {
             follows: empty(),
             to: empty(),
             boot: empty(),
+            members: Vec::new(),
             until: None,
         }
     }

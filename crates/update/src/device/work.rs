@@ -144,12 +144,14 @@ fn begin(view: View<'_>, item: &PlanItem, verb: Verb, reading: &Inventory) -> Ne
         (false, false) => component.timeout.saturating_add(limits.overdue),
     };
     let boot = if verb == Verb::ResetHost { &reading.boot.host } else { &reading.boot.manager };
+    let members = reading.entries.get(&component.name).map(|entry| entry.members.clone());
     let to = if is_install || verb.is_reset() { component.version.trim() } else { "" };
     Next::Intend(Intent {
         component: component.name.clone(),
         follows: reading.version(&component.name).unwrap_or_default().to_owned(),
         to: to.to_owned(),
         boot: boot.clone(),
+        members: members.unwrap_or_default(),
         until: Some(view.now().after(time)),
         ..view.intent(verb)
     })

@@ -55,7 +55,7 @@ fn entry(firmware: &Firmware, is_wrong: bool) -> Entry {
         crate::device::Effect::After(target) => target,
         crate::device::Effect::AtOnce | crate::device::Effect::ByItself => ResetTarget::Manager,
     });
-    Entry { version: version(shown), part: firmware.part, pending }
+    Entry { version: version(shown), part: firmware.part, pending, members: Vec::new() }
 }
 
 /// Returns the action that an upload or a job belongs to; `None` if it is an earlier run's and was not taken over.

@@ -4,6 +4,7 @@
 
 use super::super::push::{Pushed, Pusher};
 use super::Device;
+use super::reading::ticket;
 use super::trouble::answer;
 use super::work::refusal;
 use crate::attempt::logbook::Intended;
@@ -76,9 +77,7 @@ impl Device {
             }
             // A device that restarts may end the connection instead of answering: what came of it is read, and it is
             // not asked again.
-            Pushed::Began | Pushed::Done | Pushed::Unknown(_) => {
-                (Answer::Began(self.ticket(intent.id, &intent.component)), None)
-            }
+            Pushed::Began | Pushed::Done | Pushed::Unknown(_) => (Answer::Began(ticket(intent.id)), None),
             Pushed::NotBegun(failure) => (Answer::NotBegun, Some(answer(failure))),
             Pushed::Refused(means, failure) => (refusal(means), Some(answer(failure))),
         }

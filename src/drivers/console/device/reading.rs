@@ -11,19 +11,13 @@ use farrier_protocol::Facts;
 use farrier_update::Reason;
 use farrier_update::device::{Action, ActionId, BootMarks, Entry, Part, Progress, ResetTarget, Task, Ticket};
 use farrier_update::version::{Scheme, compare_installed};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Where users see that an entry was read.
 const SOURCE: &str = "console";
 
-/// What stands between the name of work and what must be there afterwards.
-const OF: &str = " of ";
-
-/// What divides the things that must be there afterwards.
-const COMMA: &str = ", ";
-
-/// Bytes of the longest name of work: a complex of 32 entities has less.
-const LONGEST_TICKET: usize = 1024;
+/// Bytes of all things of which an entry may consist: a complex of 32 entities has less.
+const LONGEST_MEMBERS: usize = 1024;
 
 /// What a device has shown.
 pub(super) struct Found {
@@ -44,9 +38,6 @@ impl Device {
         let versions = self.installed(&said);
         if versions.is_empty() {
             return Err(self.nothing_found(&Ask::Versions, &said));
-        }
-        if self.open_work().is_none() {
-            self.members = members(&versions);
         }
         let named = versions.iter().filter_map(|found| Some((found.entry.clone(), found.part.clone()?)));
         self.parts = named.collect();
@@ -103,32 +94,18 @@ impl Device {
         let mut versions = read::versions(&self.product().versions, said);
         let Some(open) = self.open_work() else { return versions };
         let own = self.entry_of(&open.component);
-        let recorded = open.ticket.as_ref().map(members_of).unwrap_or_default();
-        for installed in &mut versions {
-            installed.misses(self.members.get(&installed.entry).into_iter().flatten());
-            if own == Some(installed.entry.as_str()) {
-                installed.misses(&recorded);
-            }
+        for installed in versions.iter_mut().filter(|installed| own == Some(installed.entry.as_str())) {
+            installed.misses(&open.members);
         }
         versions
     }
-
-    /// Returns the name of work that begins. A device has none for it; this one has what must be there afterwards, so
-    /// that a successor knows what is missing.
-    pub(super) fn ticket(&self, action: ActionId, component: &str) -> Ticket {
-        let members = self.entry_of(component).and_then(|entry| self.members.get(entry));
-        let members = members.into_iter().flatten().map(String::as_str).collect::<Vec<_>>();
-        let name = ticket(action);
-        let text = format!("{}{OF}{}", name.0, members.join(COMMA));
-        if members.is_empty() || text.len() > LONGEST_TICKET { name } else { Ticket(text) }
-    }
 }
 
-/// Returns the things of which each entry consists.
-fn members(versions: &[Installed]) -> BTreeMap<String, BTreeSet<String>> {
-    let of = |installed: &Installed| installed.members.iter().map(|member| member.entry.clone()).collect();
-    let consisting = versions.iter().filter(|installed| !installed.members.is_empty());
-    consisting.map(|installed| (installed.entry.clone(), of(installed))).collect()
+/// Returns the things of which an entry consists; none if there are so many that they do not fit into a status.
+fn members(installed: &Installed) -> Vec<String> {
+    let names = installed.members.iter().map(|member| member.entry.clone());
+    let is_short = names.clone().map(|name| name.len()).sum::<usize>() <= LONGEST_MEMBERS;
+    names.filter(|_| is_short).collect()
 }
 
 impl Found {
@@ -138,7 +115,7 @@ impl Found {
             let pending = (waits && installed.other.is_some()).then_some(ResetTarget::Manager);
             let wanted = self.wanted.get(&installed.entry).map(String::as_str);
             let version = installed.version_for(wanted).to_owned();
-            let entry = Entry { version, part: Part::Manager, pending };
+            let entry = Entry { version, part: Part::Manager, pending, members: members(installed) };
             (installed.entry.clone(), entry)
         };
         self.versions.iter().map(entry).collect()
@@ -214,30 +191,10 @@ fn ticket_of(action: &Action) -> Ticket {
 
 /// Reports whether this is the name of the work of an action.
 pub(super) fn is_ticket_of(ticket: &Ticket, action: &Action) -> bool {
-    let name = ticket.0.split_once(OF).map_or(ticket.0.as_str(), |(name, _)| name);
-    name == self::ticket(action.id).0
+    *ticket == self::ticket(action.id)
 }
 
-/// Returns what must be there after the work.
-fn members_of(ticket: &Ticket) -> Vec<String> {
-    let members = ticket.0.split_once(OF).map(|(_, members)| members.split(COMMA).map(str::to_owned));
-    members.into_iter().flatten().collect()
-}
-
-/// Returns the name of the work of an action, without more.
-fn ticket(action: ActionId) -> Ticket {
+/// Returns the name of the work of an action: a device has none for it.
+pub(super) fn ticket(action: ActionId) -> Ticket {
     Ticket(format!("action {}", action.0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A runner that takes over would believe a pair to be updated of which one module is away.
-    #[test]
-    fn the_name_of_work_says_what_must_be_there() {
-        let named = |text: &str| members_of(&Ticket(text.to_owned()));
-        assert_eq!(named("action 7 of OA bay 1, OA bay 2"), ["OA bay 1", "OA bay 2"]);
-        assert_eq!(named("action 7"), [""; 0], "as earlier versions wrote it");
-    }
 }

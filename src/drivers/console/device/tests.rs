@@ -11,8 +11,7 @@ use crate::engines::Engines;
 use crate::payload::Store;
 use crate::ssh::{Algorithms, Family};
 use crate::tls::Trust;
-use farrier_console_double::{Config, Double, Product as Doubled};
-use farrier_network::MachineType;
+use farrier_console_double::{Config, Double, Product as Doubled, Settings as DoubledSettings};
 use farrier_update::device::{Progress, State};
 use farrier_update::{AppliesTo, Millis, Needs, RebootNeed};
 use regex::Regex;
@@ -21,16 +20,31 @@ use std::time::Duration;
 /// The version that the double has.
 const OLD: &str = "v7.4.2";
 
+/// The entry of an enclosure's modules.
+const OA: &str = "Onboard Administrator";
+
 /// A switch, and the driver of it.
 async fn switch(change: impl FnOnce(&mut Product)) -> (Double, Device) {
-    let double = Double::start(Config::new(Doubled::named("fos").unwrap())).await.unwrap();
+    let (double, device) = device("fos", "brocade-fos", "Fabric OS", change).await;
     double.set_version("fos", OLD).unwrap();
-    let mut product = lint::read(FILES[0].1).unwrap();
+    (double, device)
+}
+
+/// A double, and the driver of it by this product file, for a component that is this entry.
+async fn device(
+    double: &str,
+    file: &str,
+    entry: &str,
+    change: impl FnOnce(&mut Product),
+) -> (Double, Device) {
+    let double = Double::start(Config::new(Doubled::named(double).unwrap())).await.unwrap();
+    let text = FILES.iter().find(|(name, _)| *name == file).unwrap().1;
+    let mut product = lint::read(text).unwrap();
     product.session.settle = Duration::from_millis(100);
     change(&mut product);
     let node = Node {
         name: "fc-1".to_owned(),
-        type_: MachineType::FCSwitch,
+        type_: product.types[0],
         product: None,
         addresses: vec!["127.0.0.1".to_owned()],
         families: vec![Family::V4],
@@ -57,7 +71,8 @@ async fn switch(change: impl FnOnce(&mut Product)) -> (Double, Device) {
         logs: None,
     };
     let first = Job::first("0b3ee0c4", "r1", &node.name, node.type_, Goal::Update);
-    let job = Job { components: vec![component()], ..first };
+    let components = vec![Component { firmware: Some(entry.into()), ..component() }];
+    let job = Job { components, ..first };
     (double, Device::new(&Arc::new(settings), &job, &tools).unwrap())
 }
 
@@ -68,7 +83,7 @@ fn component() -> Component {
         applies_to: AppliesTo::default(),
         installer: InstallerKind::DeviceImage,
         detect: None,
-        firmware: Some("Fabric OS".into()),
+        firmware: None,
         payload: None,
         requires: Vec::new(),
         needs: Needs::default(),
@@ -88,6 +103,7 @@ fn download(to: &str) -> Action {
         follows: OLD.into(),
         to: to.into(),
         boot: String::new(),
+        members: Vec::new(),
         until: None,
     };
     let ticket = Some(Ticket("action 7".into()));
@@ -147,11 +163,32 @@ async fn after_an_answered_question_the_version_decides() {
 /// A runner that takes over would send an image again that the device has, or give the update up.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_of_another_attempt_is_there_and_is_sent_again_before_it_is_installed() {
-    let oa = FILES.iter().find(|(name, _)| *name == "onboard-administrator").unwrap().1;
-    let (_double, mut device) = switch(|product| *product = lint::read(oa).unwrap()).await;
+    let (_double, mut device) = device("oa", "onboard-administrator", OA, |_| {}).await;
     let upload = Action { verb: Verb::Upload, ticket: Some(Ticket("7.img".into())), ..download("") };
     assert_eq!(follows(&mut device, &upload).await.progress, Progress::Done);
     assert!(device.is_to_send_again(Verb::Activate, "firmware"), "nobody knows whether it has it still");
     device.sent.insert("firmware".into(), Ticket("8.img".into()));
     assert!(!device.is_to_send_again(Verb::Activate, "firmware"));
+}
+
+/// A runner that takes over after the line was lost would believe a pair to be updated of which one module is away: it
+/// has read the device only since then, and nothing has answered the command.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_knows_what_was_there_before_a_command_that_nobody_answered() {
+    let (double, mut device) = device("oa", "onboard-administrator", OA, |_| {}).await;
+    device.components[0].version = "4.99".into();
+    let before = device.read(&[], |_| {}).await.unwrap().inventory;
+    let members = before.entries[OA].members.clone();
+    assert_eq!(members, ["Onboard Administrator bay 1", "Onboard Administrator bay 2"]);
+    let sent = Action { state: State::Intended, ticket: None, members, ..download("4.99") };
+    for part in ["oa-1", "oa-2"] {
+        double.set_version(part, "4.99").unwrap();
+    }
+    double.set(DoubledSettings { standby: false, ..double.settings() });
+    let read = device.read(std::slice::from_ref(&sent), |_| {}).await.unwrap();
+    assert_eq!(read.inventory.entries[OA].version, "", "what is not everywhere is not installed");
+    assert_eq!(read.survey.firmware[0].health, "Onboard Administrator bay 2 does not show");
+    double.set(DoubledSettings { standby: true, ..double.settings() });
+    let read = device.read(&[sent], |_| {}).await.unwrap();
+    assert_eq!(read.inventory.entries[OA].version, "4.99");
 }

@@ -6,6 +6,7 @@ use super::super::meaning::Meaning;
 use super::super::read;
 use super::super::session::{Ask, Hints, gone};
 use super::offered;
+use super::reading::ticket;
 use super::trouble::answer;
 use super::{Device, Running, Stage};
 use crate::attempt::logbook::Intended;
@@ -67,7 +68,7 @@ impl Device {
         match said {
             None => {
                 self.running = Some(Running { action: intent.id, stage: Stage::Runs(sent) });
-                (Answer::Began(self.ticket(intent.id, &intent.component)), None)
+                (Answer::Began(ticket(intent.id)), None)
             }
             Some(said) => self.answered(intent, &ask, said).await,
         }
@@ -133,7 +134,7 @@ impl Device {
 
     fn began(&mut self, intent: &Intent, said: Said) -> (Answer, Option<Trouble>) {
         self.running = Some(Running { action: intent.id, stage: Stage::Over(said) });
-        (Answer::Began(self.ticket(intent.id, &intent.component)), None)
+        (Answer::Began(ticket(intent.id)), None)
     }
 }
 

@@ -127,6 +127,33 @@ fn fabric_os_shows_both_partitions() {
     assert_eq!(read("rbash: firmwareshow: command not found"), []);
 }
 
+/// A director counts as updated when its standby still has the old version, or the wrong control processor is asked.
+#[test]
+fn fabric_os_shows_both_control_processors() {
+    let fos = fos();
+    let shown = include_str!("../transcripts/fos-firmwareshow-director.txt");
+    let found = read::versions(&fos.versions, &answer(shown));
+    let [whole, cp0, cp1] = &found[..] else { panic!("{found:#?}") };
+    assert_eq!((whole.entry.as_str(), cp0.entry.as_str()), ("Fabric OS", "Control processor CP0"));
+    assert_eq!((cp1.version.as_str(), cp1.other.as_deref()), ("v8.2.3c", Some("v8.2.1c")));
+    assert_eq!(whole.version_for(Some("v8.2.1c")), "v8.2.3c", "what differs is not installed");
+    assert_eq!(whole.difference().as_deref(), Some("Control processor CP1 is v8.2.3c"));
+    let active = include_str!("../transcripts/fos-hashow.txt");
+    for (text, expected) in [
+        (active.to_owned(), None),
+        ("Not supported on this platform".to_owned(), None),
+        (active.replace("synchronized", "not in sync"), Some("HA State not in sync")),
+        (active.replace("CP0): Active", "CP0): Standby"), Some("Local CP (Slot 6, CP0): Standby")),
+        (active.replace("Heartbeat Up", "Heartbeat Down"), Some("Heartbeat Down")),
+    ] {
+        let failed = read::failed_check(&fos.checks[0], &answer(&text));
+        let line = failed.as_ref().map(|(_, line)| line.as_str());
+        assert_eq!(line.is_some(), expected.is_some(), "{line:?}");
+        assert!(expected.is_none_or(|words| line.is_some_and(|line| line.contains(words))), "{line:?}");
+        assert!(failed.is_none_or(|(means, _)| means == Meaning::NotReady));
+    }
+}
+
 /// A download that is half done would count as over, and the switch would be judged too early.
 #[test]
 fn fabric_os_tells_how_far_a_download_is() {

@@ -1,11 +1,11 @@
 //! Images that a device fetches from Farrier: the offer, what is known of the fetch, and its words.
 
-use super::super::{Device, Report};
+use super::super::{Device, Report, Trouble};
 use super::Walk;
 use crate::attempt::{Fetch, Offer, OfferedFile, ReturnPath, Waiting, open_pulls, open_subscriptions};
 use crate::failure::Failure;
 use farrier_update::Reason;
-use farrier_update::device::{ActionId, Progress};
+use farrier_update::device::{ActionId, Intent, Progress, Verb};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -125,16 +125,34 @@ impl<D: Device> Walk<'_, D> {
         if report.progress != Progress::Failed || !open_pulls(&self.actions).contains(&action) {
             return report;
         }
-        let fetch = self.desk.offers.fetched(action);
-        let failure = match fetch {
-            Some(fetch) if fetch.rejected.is_some() => rejected(&self.job.node, &fetch),
-            Some(fetch) if fetch.seen.is_none() && fetch.is_certain => {
-                unseen(&self.job.node, &fetch, fetch.age)
-            }
-            Some(_) | None => return report,
+        let Some(failure) = self.shut_way(action) else { return report };
+        Report { reason: Some(failure.reason), words: failure.message, ..report }
+    }
+
+    /// Explains the refusal of a device that says at once that it could not fetch its image, in the same way, and keeps
+    /// what it says.
+    pub(super) fn explained_refusal(&self, intent: &Intent, trouble: Trouble) -> Trouble {
+        if intent.verb != Verb::Pull || trouble.failure.reason != Reason::FetchFailed {
+            return trouble;
+        }
+        let Some(Failure { reason, message, .. }) = self.shut_way(intent.id) else { return trouble };
+        let failure = Failure::new(reason, format!("{message}; {}", trouble.failure.message));
+        Trouble { failure, ..trouble }
+    }
+
+    /// Returns what is wrong with the way by which a device should have fetched an image, and shows that; `None` if it
+    /// has connected, or that is not certain.
+    fn shut_way(&self, action: ActionId) -> Option<Failure> {
+        let fetch = self.desk.offers.fetched(action)?;
+        let failure = if fetch.rejected.is_some() {
+            rejected(&self.job.node, &fetch)
+        } else if fetch.seen.is_none() && fetch.is_certain {
+            unseen(&self.job.node, &fetch, fetch.age)
+        } else {
+            return None;
         };
         self.desk.view.send_modify(|v| v.return_path = ReturnPath::Unseen { failure: failure.clone() });
-        Report { reason: Some(failure.reason), words: failure.message, ..report }
+        Some(failure)
     }
 
     /// Adds to a wait how far the fetch of an image is.

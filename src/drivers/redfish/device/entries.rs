@@ -40,7 +40,7 @@ fn entry(piece: &Firmware) -> Entry {
     let name = piece.name.as_deref().unwrap_or(&piece.id);
     let is_manager = is_related || MANAGERS.iter().any(|word| name.starts_with(word));
     let part = if is_manager { Part::Manager } else { Part::Host };
-    Entry { version: piece.version.clone().unwrap_or_default(), part, pending: None }
+    Entry { version: piece.version.clone().unwrap_or_default(), part, pending: None, members: Vec::new() }
 }
 
 /// Returns what users see of a reading.

@@ -212,6 +212,7 @@ mod tests {
             follows: SUBSCRIPTION.to_owned(),
             to: String::new(),
             boot: String::new(),
+            members: Vec::new(),
             until: None,
         };
         let ticket = ticket.map(|ticket| Ticket(ticket.to_owned()));

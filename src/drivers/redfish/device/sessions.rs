@@ -134,6 +134,7 @@ mod tests {
             follows: none(),
             to: none(),
             boot: none(),
+            members: Vec::new(),
             until: None,
         };
         intent.into_action("a".into(), Millis(at))

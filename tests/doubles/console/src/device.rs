@@ -54,7 +54,7 @@ pub struct Settings {
     pub default_passwords: bool,
     /// FOS: questions end in `[Y]: `, as before 7.0 and sometimes later, and not in `(Y/N) [Y]: `.
     pub short_questions: bool,
-    /// OA: this address is the standby module's, which takes no commands of the enclosure.
+    /// OA and directors: this address is that of the standby, which takes no commands for the whole.
     pub on_standby: bool,
     /// FOS: the path is a folder with `release.plist`, as the real ones want it, and not one file.
     pub tree: bool,

@@ -19,6 +19,8 @@ use crate::terminal::{Pager, Stop};
 pub enum Product {
     /// A Brocade fibre channel switch with Fabric OS.
     Fos,
+    /// A Brocade director, with two control processors.
+    Director,
     /// The Onboard Administrator of a `BladeSystem` c7000, with a standby.
     Oa,
     /// The iLO Chassis Manager of a Moonshot 1500.
@@ -58,8 +60,16 @@ pub(crate) struct Profile {
 
 impl Product {
     /// All of them.
-    pub const ALL: &'static [Self] =
-        &[Self::Fos, Self::Oa, Self::Moonshot, Self::SuperdomeX, Self::Superdome2, Self::Vc, Self::SasSwitch];
+    pub const ALL: &'static [Self] = &[
+        Self::Fos,
+        Self::Director,
+        Self::Oa,
+        Self::Moonshot,
+        Self::SuperdomeX,
+        Self::Superdome2,
+        Self::Vc,
+        Self::SasSwitch,
+    ];
 
     /// The product with this name.
     ///
@@ -82,6 +92,7 @@ impl Product {
     pub(crate) const fn profile(self) -> &'static Profile {
         match self {
             Self::Fos => &fos::PROFILE,
+            Self::Director => &fos::DIRECTOR,
             Self::Oa => &oa::PROFILE,
             Self::Moonshot => &moonshot::PROFILE,
             Self::SuperdomeX => &superdome::X,
@@ -121,6 +132,7 @@ impl Product {
     pub(crate) fn image_product(self, part: &str) -> String {
         match self {
             Self::Moonshot if part != "cm" => format!("moonshot-{}", part.split('-').next().unwrap_or(part)),
+            Self::Director => Self::Fos.name().to_owned(),
             Self::Fos
             | Self::Oa
             | Self::Moonshot
@@ -134,7 +146,7 @@ impl Product {
     /// A command as the journal may show it.
     pub(crate) fn blotted(self, line: &str) -> String {
         match self {
-            Self::Fos => fos::blotted(line),
+            Self::Fos | Self::Director => fos::blotted(line),
             Self::Oa | Self::Moonshot | Self::SuperdomeX | Self::Superdome2 | Self::Vc | Self::SasSwitch => {
                 chassis::blotted(line)
             }
@@ -144,7 +156,7 @@ impl Product {
     /// The text after somebody has signed in.
     pub(crate) fn welcome(self, session: &Session) -> String {
         match self {
-            Self::Fos => fos::welcome(),
+            Self::Fos | Self::Director => fos::welcome(),
             Self::Oa => oa::welcome(session),
             Self::Moonshot => moonshot::welcome(session),
             Self::SuperdomeX | Self::Superdome2 => superdome::welcome(session),
@@ -156,7 +168,7 @@ impl Product {
     /// What it asks after the sign-in.
     pub(crate) async fn greet(self, session: &mut Session) -> Result<(), Stop> {
         match self {
-            Self::Fos => fos::greet(session).await,
+            Self::Fos | Self::Director => fos::greet(session).await,
             Self::Oa | Self::Moonshot | Self::SuperdomeX | Self::Superdome2 | Self::Vc | Self::SasSwitch => {
                 Ok(())
             }
@@ -165,7 +177,7 @@ impl Product {
 
     pub(crate) fn prompt(self, session: &Session) -> String {
         match self {
-            Self::Fos => fos::prompt(session),
+            Self::Fos | Self::Director => fos::prompt(session),
             Self::Oa => oa::prompt(session),
             Self::Moonshot => moonshot::prompt(session),
             Self::SuperdomeX | Self::Superdome2 => superdome::prompt(session),
@@ -177,7 +189,7 @@ impl Product {
     /// What it says when it has no place for one more session, or `holder` has its lock.
     pub(crate) fn no_place(self, holder: &str) -> String {
         match self {
-            Self::Fos => fos::no_place(holder),
+            Self::Fos | Self::Director => fos::no_place(holder),
             Self::SasSwitch => sas::no_place(holder),
             Self::Oa | Self::Moonshot | Self::SuperdomeX | Self::Superdome2 | Self::Vc => {
                 oa::no_place(holder)
@@ -188,7 +200,7 @@ impl Product {
     /// One command.
     pub(crate) async fn run(self, session: &mut Session, words: &[String]) -> Result<Next, Stop> {
         match self {
-            Self::Fos => fos::run(session, words).await,
+            Self::Fos | Self::Director => fos::run(session, words).await,
             Self::Oa => oa::run(session, words).await,
             Self::Moonshot => moonshot::run(session, words).await,
             Self::SuperdomeX | Self::Superdome2 => superdome::run(session, words).await,

@@ -1,4 +1,4 @@
-//! A Brocade switch with Fabric OS.
+//! A Brocade switch with Fabric OS, and a director, which has two control processors.
 //!
 //! Follows: Brocade, Fabric OS Administrator's Guide, 53-1001763-02 (6.4), pages 190 and 194, and
 //! 53-1002446-01 (7.0.1), page 192, for the two partitions, their exchange by an HA reboot, the automatic
@@ -8,14 +8,16 @@
 //! (6.3), page 305, for `firmwarecommit` and `firmwarerestore`. The texts of `firmwaredownload`, of its status and of
 //! `firmwareshow` are as sessions show them that users of 6.0 to 9.2 have published. The rest is in README.md.
 
+mod director;
 mod operands;
 
 use std::fmt::Write as _;
 
+pub(super) use self::director::PROFILE as DIRECTOR;
 pub(super) use self::operands::blotted;
 
 use self::operands::{Wanted, interview, operands, yes};
-use super::Profile;
+use super::{Product, Profile};
 use crate::device::Phase;
 use crate::fetch::{Remote, fetch};
 use crate::image::Header;
@@ -78,6 +80,7 @@ pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next,
     let (name, rest) = words.split_first().map_or(("", &[][..]), |(name, rest)| (*name, rest));
     let answer = match name.to_ascii_lowercase().as_str() {
         "exit" | "logout" => return Ok(Next::Leave),
+        "firmwareshow" if is_director(session) => director::firmware_show(session),
         "firmwareshow" => firmware_show(session),
         "firmwaredownloadstatus" => status(session),
         "version" => version(session),
@@ -87,7 +90,8 @@ pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next,
             // The one of a Brocade 8000, which restarts with an interruption.
             if session.device.settings().ha { "162.0" } else { "76.7" }
         ),
-        "hashow" => ha_show(session),
+        "hashow" if is_director(session) => director::ha_show(session),
+        "hashow" => "Not supported on this platform\n".to_owned(),
         "switchstatusshow" => switch_status(session),
         "errshow" | "help" => {
             let text: String =
@@ -105,6 +109,20 @@ pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next,
     Ok(Next::Prompt)
 }
 
+fn is_director(session: &Session) -> bool {
+    session.device.product == Product::Director
+}
+
+/// The parts that an image is for, first the one that runs.
+fn parts(session: &Session) -> Vec<&'static str> {
+    if is_director(session) { director::parts(&session.device.lock()) } else { vec!["fos"] }
+}
+
+/// The part that runs.
+fn own(session: &Session) -> &'static str {
+    parts(session).first().copied().unwrap_or("fos")
+}
+
 fn firmware_show(session: &Session) -> String {
     let state = session.device.lock();
     let part = state.part("fos");
@@ -116,16 +134,11 @@ fn firmware_show(session: &Session) -> String {
 }
 
 fn version(session: &Session) -> String {
-    let version = session.device.lock().version("fos");
+    let own = own(session);
+    let version = session.device.lock().version(own);
     format!(
         "Kernel:     2.6.34.6\nFabric OS:  {version}\nMade on:    Wed Feb 6 18:13:24 2019\nFlash:      Fri May 10 13:20:16 2019\nBootProm:   1.0.11\n"
     )
-}
-
-fn ha_show(session: &Session) -> String {
-    let state = session.device.lock();
-    if state.settings.ha { "Heartbeat up\nHA State: In Sync\n" } else { "Not supported on this platform\n" }
-        .to_owned()
 }
 
 fn switch_status(session: &Session) -> String {
@@ -140,6 +153,7 @@ fn switch_status(session: &Session) -> String {
 
 /// What has happened so far, numbered.
 fn status(session: &Session) -> String {
+    let from = if is_director(session) { director::speaker(&session.device.lock()) } else { String::new() };
     let state = session.device.lock();
     let lines = [
         "Firmware is being downloaded to the switch. This step may take up to 30 minutes.",
@@ -157,14 +171,14 @@ fn status(session: &Session) -> String {
         Phase::Done => 5,
         Phase::Failed => {
             return format!(
-                "[1]: {}\n\n[2]: Firmwaredownload failed. (0x13)\n",
+                "[1]: {from}{}\n\n[2]: {from}Firmwaredownload failed. (0x13)\n",
                 lines.first().unwrap_or(&"")
             );
         }
     };
     let mut text = String::new();
     for (number, line) in (1..).zip(lines.iter().take(past)) {
-        let _fits = write!(text, "[{number}]: Thu Jan  9 10:0{number}:00 2020\n{line}\n\n");
+        let _fits = write!(text, "[{number}]: Thu Jan  9 10:0{number}:00 2020\n{from}{line}\n\n");
     }
     text
 }
@@ -191,6 +205,9 @@ async fn update(session: &mut Session, wanted: &Wanted) -> Result<Result<(), Tro
             wanted.host
         ))
         .await?;
+    if session.on_standby {
+        return Ok(Err(Trouble::Standby));
+    }
     if let Err(trouble) = session.gate() {
         return Ok(Err(trouble));
     }
@@ -209,7 +226,7 @@ async fn update(session: &mut Session, wanted: &Wanted) -> Result<Result<(), Tro
         )
         .await?;
     let restart = if wanted.single && !wanted.reboot { Restart::Later } else { Restart::Device };
-    session.begin(&["fos"], header, restart, wanted.commit);
+    session.begin(&parts(session), header, restart, wanted.commit);
     if let Err(trouble) = session.watch(Draw::Packages).await? {
         return Ok(Err(trouble));
     }
@@ -277,7 +294,7 @@ async fn image(session: &mut Session, wanted: &Wanted) -> Result<Header, Trouble
         let outcome = if session.device.settings().tree {
             tree(session, remote).await
         } else {
-            session.image(&remote, "fos").await
+            session.image(&remote, own(session)).await
         };
         match outcome {
             Err(Trouble::Transfer(why)) => last = Trouble::Transfer(why),
@@ -296,7 +313,7 @@ async fn tree(session: &mut Session, remote: Remote) -> Result<Header, Trouble> 
     for file in String::from_utf8_lossy(&list).lines().filter(|line| !line.is_empty()) {
         whole.extend(fetch(&session.device, &at(file)).await.map_err(failed)?);
     }
-    session.check(&whole, "fos")
+    session.check(&whole, own(session))
 }
 
 async fn commit(session: &mut Session) -> Result<Next, Stop> {
@@ -355,7 +372,7 @@ fn words_of(trouble: &Trouble) -> String {
                 "Cannot download the requested firmware: not allowed while the switch is in {mode} mode.\n"
             );
         }
-        Trouble::Standby => "The standby CP is not ready. Firmwaredownload is not allowed.",
+        Trouble::Standby => "Firmwaredownload is not allowed on the standby CP.",
         Trouble::Partner => "Cannot upgrade: HA is not in sync.",
         Trouble::Transfer(why) => {
             let why = if Remote::is_login(why) {

@@ -172,7 +172,7 @@ fn interconnects(session: &Session) -> String {
         let kind = match module.product {
             Product::Vc => "Ethernet",
             Product::SasSwitch => "SAS",
-            Product::Fos => "Fibre Channel",
+            Product::Fos | Product::Director => "Fibre Channel",
             Product::Oa | Product::Moonshot | Product::SuperdomeX | Product::Superdome2 => "Unknown",
         };
         let address = module.source.get().map_or_else(|| "0.0.0.0".to_owned(), ToString::to_string);

@@ -61,7 +61,7 @@ pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next,
         }
         ["show", "status"] => {
             let bad = |fault: &Fault| (*fault == Fault::PartnerUnhealthy).then_some(());
-            let partner = if session.device.lock().faults.look(bad).is_some() { "FAILED" } else { "OK" };
+            let partner = if session.device.lock().faults.take(bad).is_some() { "FAILED" } else { "OK" };
             format!("Switch: OK\nPartner: {partner}\n")
         }
         ["show", "zonegroups"] => {

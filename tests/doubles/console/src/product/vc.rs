@@ -89,10 +89,11 @@ fn is_away(state: &State, module: &str) -> bool {
 }
 
 fn health(session: &Session) -> &'static str {
-    let state = session.device.lock();
+    let mut state = session.device.lock();
     let bad = |fault: &Fault| (*fault == Fault::PartnerUnhealthy).then_some(());
     let away = state.parts.iter().any(|part| is_away(&state, &part.name));
-    if away || state.faults.look(bad).is_some() { "Degraded" } else { "OK" }
+    // One that is switched on for one time passes once it was seen.
+    if state.faults.take(bad).is_some() || away { "Degraded" } else { "OK" }
 }
 
 fn firmware(session: &Session) -> String {

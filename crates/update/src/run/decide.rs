@@ -160,6 +160,7 @@ fn progress_of(
     if moving > 0 {
         let slow =
             [Reason::WaitingForRunner, Reason::WaitingForRetry].into_iter().find(|&reason| some(reason));
+        let is_named = |reason: Reason| reason.may_arrive() || reason == Reason::OutsideWindow;
         let works = begun > 0 || some(Reason::InProgress) || some(Reason::Cancelling);
         let stage = fleet.stages.current().map(|name| format!("stage {name}: ")).unwrap_or_default();
         let halt = fleet.stages.halt.map(|halt| format!("; {}", halt.message())).unwrap_or_default();
@@ -167,7 +168,7 @@ fn progress_of(
         if works {
             return State::Moving { reason: Reason::InProgress, message };
         }
-        if let Some((node, awaited)) = waiting.iter().find(|(_, on)| on.reason.may_arrive()) {
+        if let Some((node, awaited)) = waiting.iter().find(|(_, on)| is_named(on.reason)) {
             let message = format!("{message}; {node}: {}", awaited.message);
             return State::Moving { reason: awaited.reason, message };
         }

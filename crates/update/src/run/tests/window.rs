@@ -70,6 +70,7 @@ fn a_node_that_waits_for_the_window_at_its_runner_is_reported() {
     let phase = UpdatePhase::WaitingForRetry { at, reason: Reason::OutsideWindow };
     let decision = decide(&observed(Desired::Run, [with(Intent::Run, phase)]));
     assert_eq!((waits(&decision), decision.wake), ("a:OutsideWindow".to_owned(), Wake::At(at)));
+    assert_eq!(decision.status.progressing.reason, Reason::OutsideWindow);
     let [(_, WaitingOn { message, .. })] = decision.waiting.as_slice() else { panic!("{decision:?}") };
     assert!(message.contains("opens at") && !message.contains("failed with"), "{message}");
 }

@@ -7,4 +7,5 @@ pub mod crd;
 pub mod logs;
 pub mod operator;
 pub mod ports;
+pub mod rehearse;
 pub mod uninstall;

@@ -20,6 +20,7 @@ enum Command {
     Operator(Box<cmd::operator::Args>),
     Crd(cmd::crd::Args),
     Ports(Box<cmd::ports::Args>),
+    Rehearse(cmd::rehearse::Args),
     Logs(cmd::logs::Args),
     Conformance(cmd::conformance::Args),
     Console(cmd::console::Args),
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Crd(args) => said(cmd::crd::run(&args)),
         Command::Ports(args) => said(block_on(cmd::ports::run(&args))),
+        Command::Rehearse(args) => said(block_on(cmd::rehearse::run(&args))),
         Command::Logs(args) => said(block_on(cmd::logs::run(&args))),
         Command::Conformance(args) => said(block_on(cmd::conformance::run(&args))),
         Command::Console(args) => said(cmd::console::run(&args)),

@@ -4,11 +4,11 @@
 //! The rules come from `farrier_network::table`.
 
 mod demand;
-mod files;
+pub(super) mod files;
 mod live;
 mod network_policy;
 mod nftables;
-mod subject;
+pub(super) mod subject;
 mod text;
 
 use super::{cluster, console};

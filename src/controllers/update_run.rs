@@ -4,10 +4,12 @@ mod act;
 mod facts;
 mod members;
 mod observe;
+mod rehearsed;
 mod relations;
 mod status;
 
 pub(super) use facts::facts;
+pub(crate) use rehearsed::rehearsed;
 
 use super::Context;
 use crate::api::update_run::UpdateRunStatus;

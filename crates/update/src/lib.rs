@@ -10,6 +10,7 @@
 //! step records + second readings ──► outcome::conclude ──► ComponentResult
 //!                                    outcome::summarize ──► NodeVerdict
 //! run + baseline + nodes ──► run::decide ──► Decision { effects, waiting, status, wake }
+//! run + baseline + nodes + rates of failures ──► rehearsal::rehearse ──► Rehearsal
 //! actions + inventory of a device that flashes itself ──► device::next ──► Next
 //! Lease of a machine + who wants it ──► ownership::decide ──► Decision
 //! ```
@@ -42,6 +43,7 @@ pub mod payload_url;
 pub mod plan;
 pub mod reason;
 pub mod reboot;
+pub mod rehearsal;
 pub mod retry;
 pub mod run;
 pub mod version;

@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Reads all files. Objects of other kinds are skipped, so that the files of a whole site can be given.
-pub(super) fn read(files: &[PathBuf], namespace: Option<&str>) -> anyhow::Result<Input> {
+pub(in crate::cmd) fn read(files: &[PathBuf], namespace: Option<&str>) -> anyhow::Result<Input> {
     let mut found = Input::default();
     for path in files {
         add(&text(path)?, &mut found).with_context(|| path.display().to_string())?;

@@ -205,11 +205,11 @@ impl Subject {
 
 /// Machines and runs, from files or from a cluster.
 #[derive(Debug, Default)]
-pub(super) struct Input {
+pub(in crate::cmd) struct Input {
     /// The machines.
-    pub(super) nodes: Vec<ManagedNode>,
+    pub(in crate::cmd) nodes: Vec<ManagedNode>,
     /// The runs. A machine without a run is treated on its own.
-    pub(super) runs: Vec<UpdateRun>,
+    pub(in crate::cmd) runs: Vec<UpdateRun>,
     /// Whether machines without a run are ignored.
     pub(super) of_runs_only: bool,
 }

@@ -27,12 +27,12 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// Returns the machines of a run. `nodes` and `updates` are those of its namespace.
+    /// Returns the machines of a run. `nodes` and `updates` are those of its namespace, `runs` are all runs.
     pub(super) fn of(
-        context: &Context,
         run: &UpdateRun,
         nodes: &[Arc<ManagedNode>],
         updates: &[Arc<NodeUpdate>],
+        runs: &[Arc<UpdateRun>],
     ) -> Self {
         let spec = &run.spec;
         if let Some(names) = run.status.as_ref().and_then(|status| status.nodes.clone()) {
@@ -49,7 +49,6 @@ impl Members {
         }
         if let Some(earlier) = &spec.retry_of {
             let earlier = earlier.name.as_str();
-            let runs = context.own_writes.runs(&context.caches);
             let here = |other: &&Arc<UpdateRun>| other.namespace() == run.namespace();
             match runs.iter().filter(here).find(|other| other.name_any() == earlier) {
                 Some(earlier) => members.repeat(run, earlier, updates),

@@ -45,9 +45,10 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
     let updates = context.own_writes.updates(&context.caches, &namespace);
     let mut nodes = context.caches.nodes.state();
     nodes.retain(|node| node.namespace().as_deref() == Some(&namespace));
-    let neighbours = Neighbours::new(run, &nodes, &updates, &context.own_writes.runs(&context.caches));
+    let runs = context.own_writes.runs(&context.caches);
+    let neighbours = Neighbours::new(run, &nodes, &updates, &runs);
     let now = millis(&condition::now());
-    let members = Members::of(context, run, &nodes, &updates);
+    let members = Members::of(run, &nodes, &updates, &runs);
     let own: BTreeMap<&str, &NodeUpdate> = updates
         .iter()
         .filter(|update| is_of(update, run))
@@ -72,7 +73,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
         run: run_facts(run, members, with_engine.as_deref(), plan_digest(run, &own, &plan_digests), now),
         baseline: facts_of_baseline,
         arrivals,
-        paths: context.exposer.observe(run, &context.own_writes.runs(&context.caches), &machines, now),
+        paths: context.exposer.observe(run, &runs, &machines, now),
         runners: assign::runners(context),
         targets,
         busy_elsewhere: neighbours.busy(|node| domain(run, node)),
@@ -120,20 +121,36 @@ impl Seen {
             self.with_engine.get_or_insert_with(|| name.to_owned());
         }
         let target = TargetFacts {
-            exists: node.is_some(),
-            created: node.map(|n| created(n.meta())).unwrap_or_default(),
-            hold: node.is_some_and(|n| n.spec.hold),
-            claimed_by,
             unfit,
-            relations: neighbours.relations(name),
-            stage: 0,
-            selected_by: Vec::new(),
-            expected: node.and_then(|node| convert::expected(node)),
-            domain: node.and_then(|node| domain(run, node)),
             calls_back: way_back.is_some(),
-            update: update.map(facts),
+            ..target(run, neighbours, name, node.map(|node| &**node), update)
         };
         self.targets.insert(NodeName::from(name), target);
+    }
+}
+
+/// Returns the facts about a machine that follow from the objects alone: not whether it has to call back, nor whether
+/// the operator's site forbids to work on it.
+pub(super) fn target(
+    run: &UpdateRun,
+    neighbours: &Neighbours<'_>,
+    name: &str,
+    node: Option<&ManagedNode>,
+    update: Option<&NodeUpdate>,
+) -> TargetFacts {
+    TargetFacts {
+        exists: node.is_some(),
+        created: node.map(|n| created(n.meta())).unwrap_or_default(),
+        hold: node.is_some_and(|n| n.spec.hold),
+        claimed_by: neighbours.claimed_by(name),
+        unfit: None,
+        relations: neighbours.relations(name),
+        stage: 0,
+        selected_by: Vec::new(),
+        expected: node.and_then(convert::expected),
+        domain: node.and_then(|node| domain(run, node)),
+        calls_back: false,
+        update: update.map(facts),
     }
 }
 
@@ -230,7 +247,7 @@ fn plan_digest(
 }
 
 /// `with_engine` is a machine of the run that takes an engine, if there is one.
-fn run_facts(
+pub(super) fn run_facts(
     run: &UpdateRun,
     members: Members,
     with_engine: Option<&str>,

@@ -121,6 +121,7 @@ fn conditions_of(summary: &RunSummary) -> Vec<(&'static str, &Cond)> {
         order: _,
         stages: _,
         failing: _,
+        halt: _,
         arrival_deadline: _,
         planned,
         progressing,

@@ -128,6 +128,8 @@ pub struct RunSummary {
     pub progressing: Cond,
     /// Whether the machines can reach the addresses that they need.
     pub exposed: Cond,
+    /// Why the run starts no further nodes, in words; `None` if it does.
+    pub halt: Option<String>,
     /// `BudgetExceeded`: whether more nodes failed or were not reached than the run tolerates.
     pub budget: Cond,
     /// `Unknown` until the end, then `True` or `False`, which is final.

@@ -70,6 +70,7 @@ pub(super) fn render(
         },
         progressing: progressing(state),
         exposed: paths::exposed(observed, state),
+        halt: fleet.stages.halt.map(|halt| halt.in_words()),
         budget: budget(observed, fleet),
         succeeded: succeeded(state),
         ready: ready(state),

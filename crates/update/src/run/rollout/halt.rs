@@ -88,9 +88,15 @@ impl<'a> Halt<'a> {
 
     /// Returns the reason in words, with the next step.
     pub(in crate::run) fn message(&self) -> String {
+        let cause = self.in_words();
+        format!("{cause}; see status.failing, correct the cause, then start a run with spec.retryOf")
+    }
+
+    /// Returns the reason in words.
+    pub(in crate::run) fn in_words(&self) -> String {
         let Self { count, tolerated, .. } = self;
         let of = self.stage.map_or_else(|| "of the run".to_owned(), |stage| format!("of stage {stage}"));
-        let what = match self.cause {
+        match self.cause {
             Cause::Failures => {
                 format!("{count} nodes {of} failed, and its failureBudget tolerates {tolerated}")
             }
@@ -102,8 +108,7 @@ impl<'a> Halt<'a> {
             Cause::Incomplete => {
                 format!("{count} nodes {of} did not succeed, so the next stage is not begun")
             }
-        };
-        format!("{what}; see status.failing, correct the cause, then start a run with spec.retryOf")
+        }
     }
 }
 

@@ -1,0 +1,60 @@
+//! Converts objects into the input of a rehearsal: the same machines, stages and relations as those of a decision.
+
+use super::members::Members;
+use super::observe::{run_facts, target};
+use super::relations::Neighbours;
+use crate::api::update_run::Operation;
+use crate::api::{ManagedNode, NodeUpdate, UpdateRun};
+use crate::drivers::Register;
+use farrier_update::run::{Arrivals, BaselineFacts, NetworkPaths, Observed, Runners};
+use farrier_update::{Millis, NodeName};
+use kube::ResourceExt as _;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Returns what a run would observe that begins now. Whatever it has done is left out, and its baseline is taken as
+/// valid. `nodes` and `updates` are those of its namespace, `runs` its other runs.
+pub(crate) fn rehearsed(
+    run: &UpdateRun,
+    nodes: &[Arc<ManagedNode>],
+    updates: &[Arc<NodeUpdate>],
+    runs: &[Arc<UpdateRun>],
+    now: Millis,
+) -> Observed {
+    let run = &UpdateRun { status: None, ..run.clone() };
+    let members = Members::of(run, nodes, updates, runs);
+    let neighbours = Neighbours::new(run, nodes, &[], &[]);
+    let by_name: BTreeMap<String, &ManagedNode> =
+        nodes.iter().map(|node| (node.name_any(), &**node)).collect();
+    let mut targets = BTreeMap::new();
+    let mut with_engine = None;
+    let register = Register::default();
+    for name in &members.names {
+        let node = by_name.get(name).copied();
+        let mut facts = target(run, &neighbours, name, node, None);
+        facts.selected_by = members.selected_by(node);
+        targets.insert(NodeName::from(name.as_str()), facts);
+        let class = node.and_then(|node| register.class(node.spec.type_, node.spec.product.as_deref()));
+        if class.is_some_and(|class| class.abilities().takes_engine) {
+            with_engine.get_or_insert(name.clone());
+        }
+    }
+    let needs_baseline = run.spec.operation != Operation::Inventory;
+    Observed {
+        now,
+        run: run_facts(run, members, with_engine.as_deref(), None, now),
+        baseline: if needs_baseline { BaselineFacts::Ready } else { BaselineFacts::NotNeeded },
+        arrivals: Arrivals {
+            created: now,
+            timeout: Duration::ZERO,
+            deadline: None,
+            changed: now,
+            confirmed: true,
+        },
+        paths: NetworkPaths::free(),
+        runners: Runners::default(),
+        targets,
+        busy_elsewhere: BTreeMap::new(),
+    }
+}

@@ -21,7 +21,9 @@ impl FromStr for Rate {
         let (whole, tenths) = number.split_once('.').unwrap_or((number, "0"));
         let digits = |part: &str| part.bytes().all(|c| c.is_ascii_digit()).then(|| part.parse::<u16>().ok());
         let permille = match (digits(whole).flatten(), digits(tenths).flatten()) {
-            (Some(whole), Some(tenths @ 0..=9)) => whole.checked_mul(10).map(|whole| whole + tenths),
+            (Some(whole), Some(tenths @ 0..=9)) => {
+                whole.checked_mul(10).and_then(|whole| whole.checked_add(tenths))
+            }
             _ => None,
         };
         let permille = permille.filter(|permille| *permille <= 1000 && tenths.len() == 1);
@@ -46,7 +48,7 @@ mod tests {
         {
             assert_eq!(read(text), Some(permille), "{text}");
         }
-        for text in ["", "%", "-1%", "101%", "100.1%", "0.05%", "1.%", "a%", "+1%", "7000%"] {
+        for text in ["", "%", "-1%", "101%", "100.1%", "0.05%", "1.%", "a%", "+1%", "7000%", "6553.9%"] {
             assert_eq!(read(text), None, "{text}");
         }
     }

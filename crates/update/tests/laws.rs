@@ -306,6 +306,12 @@ fn rest(world: &mut World) -> Check {
     law::paths(world)
 }
 
+/// Returns how many stories are told of each law: the default makes more than a million decisions in all, and
+/// `hack/test --long` asks for more than ten million when it builds this test.
+pub(crate) fn stories() -> u32 {
+    option_env!("LAW_STORIES").and_then(|number| number.parse().ok()).unwrap_or(7_500)
+}
+
 /// Returns a run that succeeds: its baseline is there, its stages have all nodes and are approved.
 fn without_faults(run: Run) -> Run {
     let mut run = Run { baseline: BaselineFacts::Ready, not_supported: vec![], selects_half: vec![], ..run };
@@ -317,7 +323,7 @@ fn without_faults(run: Run) -> Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: stories(), max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     /// Crashes, stale views, user actions and failures in any order: the laws hold at any
     /// moment, a run without progress waits for its user, and cancelling ends every run.

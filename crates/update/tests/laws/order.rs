@@ -82,7 +82,7 @@ fn holds(arrival_timeout: u64, nodes: &[When], baseline: When, run: Run) -> Chec
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::stories(), ..ProptestConfig::default() })]
 
     /// Objects that a tool applies together are part of the run in any order of arrival, and the
     /// deadline is kept.

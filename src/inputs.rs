@@ -7,6 +7,7 @@ use crate::api::ManagedNode;
 use crate::convert;
 use crate::drivers::{Abilities, Class, Driver, Keys, Manager, Node, Register};
 use crate::failure::{Failure, chain};
+use crate::publish::is_refused;
 use farrier_update::Reason;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
@@ -175,21 +176,33 @@ fn described(node: &ManagedNode, certificates: Vec<CertificateDer<'static>>) -> 
     })
 }
 
+/// Repeats a request until the API server answers; a refusal is a failure.
+///
+/// # Errors
+/// `InternalError`.
+pub async fn ask<T, F>(what: &str, question: impl Fn() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, kube::Error>>,
+{
+    answer(what, question).await.map_err(|error| {
+        let words = format!("{what} cannot be read: {}; check the operator's permissions", chain(&error));
+        Failure::new(Reason::InternalError, words)
+    })
+}
+
 /// Repeats a request until the API server answers. While the API server is unavailable or busy, no failure
 /// could be reported to it either.
-pub async fn ask<T, F>(what: &str, question: impl Fn() -> F) -> Result<T, Failure>
+///
+/// # Errors
+/// The refusal of the API server.
+pub async fn answer<T, F>(what: &str, question: impl Fn() -> F) -> Result<T, kube::Error>
 where
     F: Future<Output = Result<T, kube::Error>>,
 {
     loop {
         match question().await {
             Ok(answer) => return Ok(answer),
-            Err(error) if is_refused(&error) => {
-                return Err(Failure::new(
-                    Reason::InternalError,
-                    format!("{what} cannot be read: {}; check the operator's permissions", chain(&error)),
-                ));
-            }
+            Err(error) if is_refused(&error) => return Err(error),
             Err(error) => {
                 tracing::warn!(what, error = %chain(&error), "the API server does not answer; retrying");
                 // sleep: an API server does not report when it is available again.
@@ -197,10 +210,4 @@ where
             }
         }
     }
-}
-
-/// Whether the API server has understood the request and rejects it. A busy or restarting API server answers
-/// 429 or 5xx, and will answer later.
-fn is_refused(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code < 500 && status.code != 429)
 }

@@ -50,7 +50,7 @@ pub struct Occupant {
     pub since: Option<Millis>,
     /// When the Lease expires by its clock, unless it is renewed; `None`: it does not expire.
     pub until: Option<Millis>,
-    /// Whether the holder is a runner of this installation that is about to be declared dead.
+    /// Whether the holder is the worker's predecessor: a runner of this installation that had the same NodeUpdate.
     pub soon: bool,
 }
 
@@ -97,6 +97,11 @@ impl MachineLease {
         &self.name
     }
 
+    /// Returns the namespace of the Lease.
+    pub fn namespace(&self) -> &str {
+        self.api.namespace().unwrap_or_default()
+    }
+
     /// Whether this is the Lease of exactly this machine, and not of an earlier one of its name.
     pub fn is_of(&self, machine: &ManagedNode) -> bool {
         machine.meta().uid.as_deref() == Some(self.machine.uid.as_str())
@@ -141,7 +146,7 @@ impl MachineLease {
             }
         }
         let holder = "another client".to_owned();
-        Ok(Taking::Other(Occupant { holder, since: None, until: None, soon: true }))
+        Ok(Taking::Other(Occupant { holder, since: None, until: None, soon: false }))
     }
 
     async fn create(&self) -> Result<Lease, kube::Error> {

@@ -244,6 +244,12 @@ pub fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
+/// Reports whether the API server has understood the request and rejects it. A busy or restarting API server answers
+/// 429 or 5xx, and will answer later.
+pub fn is_refused(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code < 500 && status.code != 429)
+}
+
 /// Writes what was trusted on first use, and no other field of the status: `field` is `hostKey` or
 /// `certificate`.
 ///

@@ -169,11 +169,13 @@ impl Cluster {
 
     /// Takes the machine's Lease, so that nobody else works on the machine meanwhile.
     async fn hold(&self, node: &ManagedNode, session: &str) -> anyhow::Result<Held> {
+        let process = machine_lease::process();
         let owner = Owner {
             // No namespace has such a name.
             installation: "(conformance)".to_owned(),
-            runner: format!("process-{}", std::process::id()),
-            process: machine_lease::process(),
+            // Process ids are equal in different containers.
+            runner: format!("process-{process}"),
+            process,
             update: node.name_any(),
             session: session.to_owned(),
             left: false,

@@ -2,8 +2,8 @@
 
 use super::{Lease, MachineLease, OWNER_ANNOTATION, signed};
 use crate::failure::chain;
-use crate::publish::{is_conflict, is_gone, is_of_dying_namespace};
-use farrier_update::ownership::Owner;
+use crate::publish::{is_conflict, is_gone, is_of_dying_namespace, is_refused};
+use farrier_update::ownership::{Owner, RENEWAL_MARGIN, renewal_interval};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
@@ -12,18 +12,18 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Maximum time between two renewals: this is how late it is noticed that the Lease was taken by force. A
-/// thousand machines that are worked on at once cost the API server 17 requests a second.
-const MAX_INTERVAL: Duration = Duration::from_mins(1);
-
-/// How many renewals fit into the duration of a Lease. With 900 s, the default, one is made each minute.
-const RENEWALS: u32 = 15;
-
 /// Time between two requests while the API server fails.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Timeout of a request. The outcome of one that is given up is found out by the next one.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+const ANSWER_LIMIT: Duration = RENEWAL_MARGIN;
+
+/// How often the API server may refuse the release before it is given up: by then, the answer is no mistake of a
+/// moment. The Lease expires by itself.
+const MAX_REFUSALS: u32 = 3;
+
+/// Describes a request that was given up.
+const NO_ANSWER: &str = "no answer in time";
 
 /// Why a Lease is not held any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Keeper {
         lost: &watch::Sender<Option<Lost>>,
         mut end: oneshot::Receiver<bool>,
     ) {
-        let interval = (self.duration / RENEWALS).min(MAX_INTERVAL);
+        let interval = renewal_interval(self.duration);
         // A third less than others wait, as for the Leases of runners.
         let held_for = self.duration * 2 / 3;
         let mut pause = interval;
@@ -191,19 +191,28 @@ impl Keeper {
         signed(lease, &self.name, &self.machine, &self.owner, self.duration)
     }
 
-    /// Releases the Lease, with as many tries as it takes; one that may not be deleted expires.
+    /// Releases the Lease, with as many tries as it takes while the API server fails. A Lease whose release the API
+    /// server refuses is left to expire.
     async fn release(mut self, left: bool) {
         self.owner.left = left;
+        let mut refusals = 0;
         loop {
-            match in_time(self.release_once()).await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::warn!(lease = %self.name, error, "the Lease of the machine could not be released and will be retried");
-                    // sleep: an API server that fails is not asked again at once.
-                    tokio::time::sleep(RETRY_INTERVAL).await;
+            let error = match tokio::time::timeout(ANSWER_LIMIT, self.release_once()).await {
+                Ok(Ok(true)) => return,
+                Ok(Ok(false)) => continue,
+                Ok(Err(error)) => {
+                    refusals += u32::from(is_refused(&error));
+                    chain(&error)
                 }
+                Err(_) => NO_ANSWER.to_owned(),
+            };
+            if refusals == MAX_REFUSALS {
+                tracing::warn!(lease = %self.name, error, "the API server refuses the release of the machine's Lease; it expires by itself");
+                return;
             }
+            tracing::warn!(lease = %self.name, error, "the Lease of the machine could not be released and will be retried");
+            // sleep: an API server that fails is not asked again at once.
+            tokio::time::sleep(RETRY_INTERVAL.min(renewal_interval(self.duration))).await;
         }
     }
 
@@ -227,10 +236,6 @@ impl Keeper {
                 self.owner.left = left;
                 Ok(is_taken)
             }
-            Err(kube::Error::Api(status)) if status.code == 403 => {
-                tracing::warn!(lease = %self.name, error = %status.message, "the Lease of the machine may not be released; it expires by itself");
-                Ok(true)
-            }
             Err(error) => Err(error),
         }
     }
@@ -240,6 +245,67 @@ impl Keeper {
 async fn in_time<T>(requests: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
     match tokio::time::timeout(ANSWER_LIMIT, requests).await {
         Ok(answered) => answered.map_err(|error| chain(&error)),
-        Err(_) => Err("no answer in time".into()),
+        Err(_) => Err(NO_ANSWER.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::{Request, Response, StatusCode};
+    use kube::client::Body;
+    use serde_json::json;
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Returns a keeper of a Lease on an API server that gives this answer to its first requests and deletes the
+    /// Lease at the request after them, and the number of requests.
+    fn keeper(answer: StatusCode, first: u32) -> (Keeper, Arc<AtomicU32>) {
+        let asked = Arc::new(AtomicU32::new(0));
+        let counted = asked.clone();
+        let server = tower::service_fn(move |request: Request<Body>| {
+            assert_eq!(request.method(), "DELETE");
+            let answer =
+                if counted.fetch_add(1, Ordering::Relaxed) < first { answer } else { StatusCode::OK };
+            let result = if answer == StatusCode::OK { "Success" } else { "Failure" };
+            let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": result,
+                "reason": "x", "message": "x", "code": answer.as_u16()});
+            let mut response = Response::new(Body::from(status.to_string().into_bytes()));
+            *response.status_mut() = answer;
+            std::future::ready(Ok::<_, Infallible>(response))
+        });
+        let owner = Owner {
+            installation: "tools".into(),
+            runner: "a".into(),
+            process: "p".into(),
+            update: "r1-db".into(),
+            session: "u-1".into(),
+            left: false,
+        };
+        // It is renewed every millisecond, and its release is tried as often.
+        let (machine, duration) = (OwnerReference::default(), Duration::from_millis(15));
+        let held = signed(Lease::default(), "managednode-db", &machine, &owner, duration);
+        let api = Api::namespaced(kube::Client::new(server, "n"), "n");
+        (Keeper { api, name: "managednode-db".into(), machine, owner, duration, held: Some(held) }, asked)
+    }
+
+    /// Otherwise a NodeUpdate never ends because a webhook rejects the release of its Lease.
+    #[tokio::test]
+    async fn a_release_that_is_refused_is_given_up() {
+        for refusal in [StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN, StatusCode::UNPROCESSABLE_ENTITY] {
+            let (keeper, asked) = keeper(refusal, u32::MAX);
+            keeper.release(false).await;
+            assert_eq!(asked.load(Ordering::Relaxed), MAX_REFUSALS, "{refusal}");
+        }
+    }
+
+    /// Otherwise a machine is locked for a quarter of an hour after each restart of the API server.
+    #[tokio::test]
+    async fn a_release_is_repeated_while_the_api_server_is_unavailable() {
+        let tries = MAX_REFUSALS * 4;
+        let (keeper, asked) = keeper(StatusCode::SERVICE_UNAVAILABLE, tries);
+        keeper.release(false).await;
+        assert_eq!(asked.load(Ordering::Relaxed), tries + 1);
     }
 }

@@ -12,6 +12,21 @@ use std::time::Duration;
 /// are synchronized to within a second; a minute allows for one that has just booted.
 const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
 
+/// Maximum time between two renewals: this is how late it is noticed that the Lease was taken by force. A
+/// thousand machines that are worked on at once cost the API server 17 requests a second.
+const MAX_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How many renewals fit into the duration of a Lease. With 900 s, the default, one is made each minute.
+const RENEWALS: u32 = 15;
+
+/// By how much a renewal of a worker that is alive may be late: the timeout of a request to the API server.
+pub const RENEWAL_MARGIN: Duration = Duration::from_secs(30);
+
+/// Returns the time between two renewals of a Lease of this duration.
+pub fn renewal_interval(duration: Duration) -> Duration {
+    (duration / RENEWALS).min(MAX_INTERVAL)
+}
+
 /// A worker of Farrier as it is recorded in the Lease of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -86,6 +101,12 @@ impl Sighting {
         let Some(duration) = self.duration else { return false };
         self.unchanged >= duration || now > self.renewed.after(duration).after(CLOCK_TOLERANCE)
     }
+
+    /// Reports whether two renewals that a worker of Farrier would have made have not come.
+    fn is_abandoned(&self) -> bool {
+        let interval = self.duration.map_or(MAX_INTERVAL, renewal_interval);
+        self.unchanged >= interval * 2 + RENEWAL_MARGIN
+    }
 }
 
 /// Why a Lease may be taken.
@@ -106,9 +127,10 @@ pub enum Cause {
 pub enum Decision {
     /// It may.
     Take(Cause),
-    /// It waits for the holder. `soon`: the holder is a runner of this installation that was about to stop.
+    /// It waits for the holder.
     Wait {
-        /// Whether it is known within the time of a runner's Lease whether the holder is alive.
+        /// Whether the holder is the worker's predecessor: a runner of this installation that had the same
+        /// `NodeUpdate`. It stops as soon as it sees that the `NodeUpdate` was handed over.
         soon: bool,
     },
 }
@@ -116,7 +138,9 @@ pub enum Decision {
 /// Decides whether `worker` may take the Lease of a machine. `is_gone` reports whether a runner of the worker's
 /// installation is known to be dead; `now` is the worker's clock.
 ///
-/// The worker's runner must hold its own Lease: then no other process works under its name.
+/// The worker's runner must hold its own Lease: then no other process works under its name. And the `NodeUpdate` must
+/// be the runner's now: its predecessor has no right to the machine any more. If that one is alive, or was started
+/// again under its name, the Lease is taken when the predecessor's worker does not renew it any more.
 pub fn decide(worker: &Owner, seen: &Sighting, is_gone: impl Fn(&str) -> bool, now: Millis) -> Decision {
     let of_installation = match &seen.holder {
         Holder::Nobody => return Decision::Take(Cause::Free),
@@ -128,7 +152,8 @@ pub fn decide(worker: &Owner, seen: &Sighting, is_gone: impl Fn(&str) -> bool, n
         let same_runner = holder.runner == worker.runner;
         // A NodeUpdate has one worker in its runner; of another NodeUpdate there may be one in this process.
         let ended = same_runner && (same_update || holder.process != worker.process);
-        holder.left || ended || (!same_runner && is_gone(&holder.runner))
+        let handed_over = same_update && seen.is_abandoned();
+        holder.left || ended || handed_over || (!same_runner && is_gone(&holder.runner))
     });
     match (stopped, same_update) {
         (true, true) => Decision::Take(Cause::Succession),
@@ -209,6 +234,28 @@ mod tests {
         assert_eq!(by(owner("tools", "a", "p1", "r1")), succession, "killed and started again");
         assert_eq!(by(owner("tools", "dead", "p9", "r1")), succession);
         assert_eq!(by(owner("tools", "b", "p9", "r1")), Decision::Wait { soon: true });
+    }
+
+    /// Otherwise a NodeUpdate that was handed over by a runner that is alive again, or was started again, waits for
+    /// the whole duration of the Lease; or two runners work on the machine.
+    #[test]
+    fn the_lease_of_a_predecessor_that_is_alive_is_taken_when_it_is_not_renewed() {
+        let after = |session: &str, seconds: u64| {
+            let holder = Holder::Farrier(owner("tools", "b", "p9", session));
+            let (quarter, unchanged) = (Duration::from_mins(15), Duration::from_secs(seconds));
+            decided(&Sighting { duration: Some(quarter), unchanged, ..held_by(holder) })
+        };
+        assert_eq!(after("r1", 149), Decision::Wait { soon: true }, "two renewals may be late");
+        assert_eq!(after("r1", 150), Decision::Take(Cause::Succession));
+        assert_eq!(after("r0", 899), WAITS, "another NodeUpdate, which is that runner's");
+        assert_eq!(after("r0", 900), Decision::Take(Cause::Expired));
+    }
+
+    /// Otherwise a Lease is found stolen too late, or expires while its holder is alive.
+    #[test]
+    fn a_lease_is_renewed_each_minute_or_fifteen_times() {
+        let seconds = |duration| renewal_interval(Duration::from_secs(duration)).as_secs();
+        assert_eq!([15, 900, 86_400].map(seconds), [1, 60, 60]);
     }
 
     /// Otherwise a run waits for a run that has ended; or two NodeUpdates are in progress on one machine.

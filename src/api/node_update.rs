@@ -138,7 +138,7 @@ pub struct NodeUpdateStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<Time>,
 
-    /// Digest of the plan of this machine.
+    /// Digest of the plan of this machine; if the machine was planned first, of the plan that was made then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_digest: Option<String>,
 

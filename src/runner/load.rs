@@ -242,8 +242,9 @@ const fn scope(operation: Operation) -> Scope {
 pub(super) fn approved(status: &NodeUpdateStatus, run: &UpdateRun) -> Option<ApprovedPlan> {
     let mut asks = run.spec.strategy.stages.iter().filter(|stage| stage.approval == Approval::Manual);
     asks.next()?;
-    let begun = status.components.iter().any(|component| component.started_at.is_some());
-    let digest = status.plan_digest.clone().filter(|_| !begun && status.actions.is_empty())?;
+    let works = actions::read(&status.actions).iter().any(|action| action.verb.is_work());
+    let begun = works || status.components.iter().any(|component| component.started_at.is_some());
+    let digest = status.plan_digest.clone().filter(|_| !begun)?;
     let installs = status.plan.iter().filter(|planned| planned.action == "Install");
     let installs =
         installs.map(|planned| (planned.name.clone(), (planned.from.clone(), planned.to.clone()))).collect();
@@ -350,5 +351,26 @@ mod tests {
         for goal in [Goal::Plan, Goal::Update] {
             assert_eq!(needed("Update", goal), (goal, Some("spring".to_owned())));
         }
+    }
+
+    /// A machine without an engine is signed in to before its plan is made, and is nevertheless compared with it.
+    #[test]
+    fn a_plan_is_the_approved_one_until_something_was_changed() {
+        let of = |operation: &str, verb: &str| {
+            let run = json!({"metadata": {"name": "r"}, "spec": {
+                "selector": {}, "baselineRef": {"name": "spring"},
+                "strategy": {"stages": [{"name": "all", "approval": operation}]},
+            }});
+            let run: UpdateRun = serde_json::from_value(run).unwrap();
+            let action = json!({"id": 1, "verb": verb, "component": "iLO 5", "state": "Ended", "ending": "Done",
+                "by": "a", "at": "2026-01-01T00:00:00.000000Z"});
+            let status = json!({"conditions": [], "planDigest": "sha256:aa", "actions": [action],
+                "plan": [{"name": "iLO 5", "action": "Install", "from": "2.1", "to": "2.2"}]});
+            let status: NodeUpdateStatus = serde_json::from_value(status).unwrap();
+            approved(&status, &run).map(|plan| (plan.digest, plan.installs.len()))
+        };
+        assert_eq!(of("Manual", "SignIn"), Some(("sha256:aa".to_owned(), 1)));
+        assert_eq!(of("Manual", "Activate"), None);
+        assert_eq!(of("Automatic", "SignIn"), None);
     }
 }

@@ -92,7 +92,7 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
             Phase::Retrying { at, .. } | Phase::OutsideWindow { opens: at, .. } => Some(at.clone()),
             Phase::Working | Phase::Planned | Phase::Ended(_) => None,
         },
-        plan_digest: plan.map(NodePlan::digest).or_else(|| old.plan_digest.clone()),
+        plan_digest: plan_digest(old, plan),
         plan: plan.map_or_else(
             || old.plan.clone(),
             |p| {
@@ -110,6 +110,13 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
         started_at: old.started_at.clone().or_else(|| Some((*now).clone()).filter(|_| *attempt > 0)),
         finished_at: if ended { old.finished_at.clone().or_else(|| Some((*now).clone())) } else { None },
     }
+}
+
+/// Returns the digest of the plan. If the machine was planned before, it is that of the plan that users were shown, and may
+/// have approved.
+fn plan_digest(old: &NodeUpdateStatus, plan: Option<&NodePlan>) -> Option<String> {
+    let shown = old.plan_digest.clone();
+    shown.clone().filter(|_| old.planning_attempts.is_some()).or_else(|| plan.map(NodePlan::digest)).or(shown)
 }
 
 /// Returns the engine's channel, if it is known already.

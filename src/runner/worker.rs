@@ -190,6 +190,10 @@ impl UpdateWorker<'_> {
             return next;
         }
         self.note_first_attempt();
+        if goal == Goal::Plan {
+            // What is carried out later is compared with the plan that is made now.
+            self.shown.plan_digest = None;
+        }
         if !touched || self.shown.attempt_started_at.is_none() {
             self.shown.attempt_started_at = Some(condition::now());
         }
@@ -213,7 +217,7 @@ impl UpdateWorker<'_> {
                 until: millis(&reboot.until),
                 boot_id: reboot.boot_id.clone(),
             });
-            let approved = run.as_deref().and_then(|run| approved(&self.old, run));
+            let approved = run.as_deref().and_then(|run| approved(&self.shown, run));
             Attempt { job: Job { resumed, approved, rebooting, callback, ..job }, driver }
         });
         let end = match &loaded {

@@ -1,7 +1,7 @@
 //! Rehearses a run: plays it over a simulated fleet, with the decisions that the controller would make.
 //!
 //! The clock of a rehearsal goes from one event to the next: the end of a node, or the time at which
-//! [`decide`] wants to decide again, such as the end of a soak or the opening of a maintenance window.
+//! [`decide`](crate::run::decide) wants to decide again, such as the end of a soak or the opening of a maintenance window.
 //!
 //! What is simulated is only the nodes: how long each takes ([`Model::duration_of`]) and how it ends
 //! ([`Model::fate`]). What is not simulated:

@@ -165,6 +165,8 @@ pub enum RetryProblem {
         /// Its name.
         run: RunName,
     },
+    /// The run names itself.
+    Itself,
     /// Something else would be done on the machines.
     Differs {
         /// Its name.

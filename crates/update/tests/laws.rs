@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use story::{ReplicaEvent, Step, run, step, ties};
 use work::WorkResult;
-use world::{DIGEST, DelayedWrite, Opened, Run, World, Write};
+use world::{DIGESTS, DelayedWrite, Opened, Run, World, Write};
 
 /// The end that each run reported first, to be compared with its later reports.
 type Ends = BTreeMap<RunName, String>;
@@ -155,15 +155,20 @@ fn moving(world: &World, pick: usize) -> Option<(RunName, NodeName)> {
     pick.checked_rem(moving.len()).map(|index| moving.swap_remove(index))
 }
 
-/// Half-open network paths become stuck, or stuck paths are released.
-fn stick(world: &mut World, run: Option<&RunName>) {
-    if let Some(run) = run.and_then(|name| world.runs.get_mut(name)) {
-        run.paths = match run.paths {
-            Opened::Half => Opened::Stuck,
-            Opened::Stuck => Opened::Half,
-            other @ (Opened::No | Opened::Yes | Opened::Closing) => other,
-        };
+/// Changes a run, if there is one of this name.
+fn of_run(world: &mut World, name: Option<&RunName>, change: impl FnOnce(&mut Run)) {
+    if let Some(run) = name.and_then(|name| world.runs.get_mut(name)) {
+        change(run);
     }
+}
+
+/// Half-open network paths become stuck, or stuck paths are released.
+fn stick(run: &mut Run) {
+    run.paths = match run.paths {
+        Opened::Half => Opened::Stuck,
+        Opened::Stuck => Opened::Half,
+        other @ (Opened::No | Opened::Yes | Opened::Closing) => other,
+    };
 }
 
 /// Plays one step.
@@ -215,13 +220,10 @@ fn play(world: &mut World, history: &[World], step: &Step) -> Check {
                 run.baseline = facts.clone();
             }
         }
-        Step::Approve { run, right } => {
-            if let Some(run) = runs.get(*run).and_then(|name| world.runs.get_mut(name)) {
-                run.approve(if *right { DIGEST } else { "sha256:bb" });
-            }
-        }
+        Step::Approve { run, plan } => of_run(world, runs.get(*run), |run| run.approve(DIGESTS[*plan])),
+        Step::Replan { run } => of_run(world, runs.get(*run), Run::replan),
         Step::Replicas(replica_event) => play_replica_event(world, &runs, replica_event)?,
-        Step::Stick { run } => stick(world, runs.get(*run)),
+        Step::Stick { run } => of_run(world, runs.get(*run), stick),
         Step::Tick { seconds } => world.now = world.now.after(Duration::from_secs(*seconds)),
     }
     law::world(world)
@@ -318,7 +320,7 @@ fn without_faults(run: Run) -> Run {
     if let Some(last) = run.rollout.stages.last_mut() {
         last.count = None;
     }
-    run.approve(DIGEST);
+    run.approve(run.digest);
     run
 }
 

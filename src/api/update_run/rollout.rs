@@ -32,7 +32,7 @@ pub struct Stage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soak: Option<Span>,
     /// Whether a user has to approve the stage: Automatic (nobody has to) or Manual (all machines of the run are planned
-    /// first, and the stage waits for the annotation farrier.dev/approve=<stage>@<status.planDigest>).
+    /// first, and the stage waits for the annotation farrier.dev/approve=STAGE@DIGEST with the digest in status.planDigest).
     #[serde(default, skip_serializing_if = "Approval::is_automatic")]
     pub approval: Approval,
     /// How many machines of the stage may fail: a number, or a percentage of the machines of the stage (rounded down).

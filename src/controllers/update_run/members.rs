@@ -5,8 +5,9 @@ use super::facts::is_of;
 use super::{is_finished, namespace};
 use crate::api::update_run::UpdateRunSpec;
 use crate::api::{ManagedNode, NodeUpdate, UpdateRun, condition};
+use crate::convert;
 use farrier_update::RunName;
-use farrier_update::run::RetryProblem;
+use farrier_update::run::{BaselineId, RetryProblem};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt};
@@ -43,7 +44,8 @@ impl Members {
             match stage.selector.clone().map(Selector::try_from).transpose() {
                 Ok(selector) => members.stages.push(selector),
                 Err(error) => {
-                    members.selector_error = Some(format!("of stage {}: {error}", stage.name));
+                    members.selector_error =
+                        Some(format!("the selector of stage {} cannot be parsed: {error}", stage.name));
                 }
             }
         }
@@ -71,13 +73,17 @@ impl Members {
                     .filter(|n| n.metadata.deletion_timestamp.is_none() && selector.matches(n.labels()));
                 self.names = selected.map(|node| node.name_any()).collect();
             }
-            Err(error) => self.selector_error = Some(error.to_string()),
+            Err(error) => self.selector_error = Some(format!("spec.selector cannot be parsed: {error}")),
         }
     }
 
     /// Selects the machines that did not succeed in an earlier run.
     fn repeat(&mut self, run: &UpdateRun, earlier: &UpdateRun, updates: &[Arc<NodeUpdate>]) {
         let name = RunName(earlier.name_any());
+        if earlier.uid() == run.uid() {
+            self.retry = Some(RetryProblem::Itself);
+            return;
+        }
         let fields = differences(&run.spec, &earlier.spec);
         if !fields.is_empty() {
             self.retry = Some(RetryProblem::Differs { run: name, fields });
@@ -92,6 +98,14 @@ impl Members {
             self.names = recorded.filter(|name| !succeeded.contains(name.as_str())).cloned().collect();
         } else {
             self.retry = Some(RetryProblem::Unfinished { run: name });
+        }
+    }
+
+    /// Refuses to repeat a run with a baseline that has another content than then.
+    pub(super) fn compare_baseline(&mut self, earlier: &UpdateRun, baseline: &BaselineId) {
+        if self.retry.is_none() && !convert::is_baseline_of(earlier, baseline) {
+            let fields = vec!["baselineRef, of which the content has changed".to_owned()];
+            self.retry = Some(RetryProblem::Differs { run: RunName(earlier.name_any()), fields });
         }
     }
 

@@ -48,7 +48,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
     let runs = context.own_writes.runs(&context.caches);
     let neighbours = Neighbours::new(run, &nodes, &updates, &runs);
     let now = millis(&condition::now());
-    let members = Members::of(run, &nodes, &updates, &runs);
+    let mut members = Members::of(run, &nodes, &updates, &runs);
     let own: BTreeMap<&str, &NodeUpdate> = updates
         .iter()
         .filter(|update| is_of(update, run))
@@ -68,9 +68,12 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
     let Seen { targets, plan_digests, mut machines, with_engine } = seen;
     machines.extend(managers(context, &machines));
     let (facts_of_baseline, baseline) = baseline_facts(context, run, &namespace);
+    if let (Some(id), Some(earlier)) = (&baseline, members::repeated(context, run)) {
+        members.compare_baseline(&earlier, id);
+    }
     let observed = Observed {
         now,
-        run: run_facts(run, members, with_engine.as_deref(), plan_digest(run, &own, &plan_digests), now),
+        run: run_facts(run, members, with_engine.as_deref(), digest_of_plans(&plan_digests), now),
         baseline: facts_of_baseline,
         arrivals,
         paths: context.exposer.observe(run, &runs, &machines, now),
@@ -234,16 +237,8 @@ pub(super) fn own_updates(context: &Context, run: &UpdateRun) -> Vec<Arc<NodeUpd
     updates
 }
 
-/// Returns the digest of the plans. As soon as a machine has begun to carry out its plan, it stays what it was: the
-/// machine's plan is not that of a machine that was not updated.
-fn plan_digest(
-    run: &UpdateRun,
-    updates: &BTreeMap<&str, &NodeUpdate>,
-    digests: &BTreeMap<NodeName, String>,
-) -> Option<String> {
-    let begun = updates.values().any(|update| update.spec.intent != node_update::Intent::Plan);
-    let recorded = run.status.as_ref().and_then(|status| status.plan_digest.clone());
-    recorded.filter(|_| begun).or_else(|| (!digests.is_empty()).then(|| combined_digest(digests)))
+fn digest_of_plans(digests: &BTreeMap<NodeName, String>) -> Option<String> {
+    (!digests.is_empty()).then(|| combined_digest(digests))
 }
 
 /// `with_engine` is a machine of the run that takes an engine, if there is one.
@@ -341,9 +336,7 @@ fn baseline_facts(
         return (BaselineFacts::Missing { name: reference.name.clone() }, None);
     };
     let id = convert::baseline_id(&baseline);
-    let repeats_other =
-        members::repeated(context, run).is_some_and(|earlier| !convert::is_baseline_of(&earlier, &id));
-    if repeats_other || !convert::is_baseline_of(run, &id) {
+    if !convert::is_baseline_of(run, &id) {
         return (BaselineFacts::Replaced { name: reference.name.clone() }, None);
     }
     // An unsupported component affects only the machines that need it; the other machines continue.

@@ -2,6 +2,7 @@
 //! them other runs work.
 
 use super::facts::{facts, is_of};
+use crate::api::node_update::Intent;
 use crate::api::{ManagedNode, NodeUpdate, UpdateRun};
 use crate::convert;
 use farrier_update::run::{Manager, Relations, groups};
@@ -17,8 +18,15 @@ pub(super) struct Neighbours<'a> {
     groups: BTreeMap<&'a str, &'a str>,
     /// The machines of each group of partners.
     members: BTreeMap<&'a str, Vec<&'a str>>,
-    /// The machines on which another run works, or is about to, with that run.
-    at_work: BTreeMap<String, RunName>,
+    /// The machines on which another run works, or is about to.
+    at_work: BTreeMap<String, Work>,
+}
+
+/// The work of another run on a machine.
+struct Work {
+    run: RunName,
+    /// Whether it may change the machine, and not only plan.
+    changes: bool,
 }
 
 impl<'a> Neighbours<'a> {
@@ -45,16 +53,16 @@ impl<'a> Neighbours<'a> {
 
     /// Returns another run that works on a machine, or is about to.
     pub(super) fn claimed_by(&self, node: &str) -> Option<RunName> {
-        self.at_work.get(node).cloned()
+        self.at_work.get(node).map(|work| work.run.clone())
     }
 
-    /// Counts the machines of each fault domain on which other runs work, or are about to.
+    /// Counts the machines of each fault domain that other runs change, or are about to.
     pub(super) fn busy(
         &self,
         domain: impl Fn(&ManagedNode) -> Option<String>,
     ) -> BTreeMap<Option<String>, usize> {
         let mut busy = BTreeMap::new();
-        for node in self.at_work.keys() {
+        for (node, _) in self.at_work.iter().filter(|(_, work)| work.changes) {
             let domain = self.nodes.get(node).and_then(|node| domain(node));
             *busy.entry(domain).or_default() += 1;
         }
@@ -66,8 +74,8 @@ impl<'a> Neighbours<'a> {
         let group = self.groups.get(name).copied();
         let mut partners = group.and_then(|group| self.members.get(group)).into_iter().flatten();
         let partner_at_work = partners.find_map(|partner| {
-            let run = self.at_work.get(*partner).filter(|_| *partner != name)?;
-            Some((NodeName::from(*partner), run.clone()))
+            let work = self.at_work.get(*partner).filter(|_| *partner != name)?;
+            Some((NodeName::from(*partner), work.run.clone()))
         });
         let node = self.nodes.get(name);
         let managed_by = node.and_then(|node| node.spec.managed_by.as_ref()).map(|manager| Manager {
@@ -84,24 +92,26 @@ impl<'a> Neighbours<'a> {
 }
 
 /// Returns the machines that other runs have NodeUpdates in flight for, or have recorded the start of.
-fn at_work(
-    run: &UpdateRun,
-    updates: &[Arc<NodeUpdate>],
-    runs: &[Arc<UpdateRun>],
-) -> BTreeMap<String, RunName> {
+fn at_work(run: &UpdateRun, updates: &[Arc<NodeUpdate>], runs: &[Arc<UpdateRun>]) -> BTreeMap<String, Work> {
     let mut at_work = BTreeMap::new();
     for other in runs.iter().filter(|other| other.namespace() == run.namespace() && other.uid() != run.uid())
     {
-        let starts = other.status.iter().flat_map(|status| status.starting.iter().chain(&status.planning));
-        for node in starts {
+        let status = other.status.iter();
+        let turns = status.flat_map(|status| {
+            let planning = status.planning.iter().map(|node| (node, false));
+            planning.chain(status.starting.iter().map(|node| (node, true)))
+        });
+        for (node, changes) in turns {
             let mut of_start = updates.iter().filter(|u| is_of(u, other) && u.spec.node_ref.name == *node);
             if !of_start.any(|update| facts(update).is_done()) {
-                at_work.insert(node.clone(), RunName(other.name_any()));
+                at_work.insert(node.clone(), Work { run: RunName(other.name_any()), changes });
             }
         }
     }
     for update in updates.iter().filter(|update| !is_of(update, run) && facts(update).in_flight()) {
-        at_work.insert(update.spec.node_ref.name.clone(), RunName(update.spec.run_ref.name.clone()));
+        let run = RunName(update.spec.run_ref.name.clone());
+        let changes = update.spec.intent != Intent::Plan;
+        at_work.insert(update.spec.node_ref.name.clone(), Work { run, changes });
     }
     at_work
 }

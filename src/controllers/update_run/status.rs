@@ -17,6 +17,9 @@ use kube::Resource;
 /// Maximum number of machines that a status names; details are in the NodeUpdates.
 const MAX_NAMES: usize = 50;
 
+/// Maximum length of a message about a machine: with two lists of 50 machines, a status stays well below 64 KiB.
+const MAX_MESSAGE: usize = 400;
+
 /// Maximum number of machines that one event names.
 const NAMES_IN_EVENT: usize = 10;
 
@@ -69,7 +72,7 @@ pub(super) fn render(
             .map(|f| NodeNote {
                 node: f.node.0.clone(),
                 reason: f.reason.as_str().into(),
-                message: f.message.clone(),
+                message: cut(&f.message),
                 since: None,
             })
             .collect(),
@@ -87,12 +90,17 @@ pub(super) fn render(
     }
 }
 
+/// Cuts a message. The NodeUpdate of the machine has all of it.
+fn cut(message: &str) -> String {
+    message.chars().take(MAX_MESSAGE).collect()
+}
+
 /// Returns what a machine waits for. If it waited for the same reason before, the time stays.
 fn waits(node: &str, on: &WaitingOn, before: &[NodeNote], now: &Time) -> NodeNote {
     let reason = on.reason.as_str();
     let same = before.iter().find(|note| note.node == node && note.reason == reason);
     let since = same.map_or_else(|| Some(now.clone()), |note| note.since.clone());
-    NodeNote { node: node.to_owned(), reason: reason.into(), message: on.message.clone(), since }
+    NodeNote { node: node.to_owned(), reason: reason.into(), message: cut(&on.message), since }
 }
 
 fn step(step: &run::OrderStep) -> OrderStep {

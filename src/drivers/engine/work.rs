@@ -103,14 +103,15 @@ impl<H: Host> Session<'_, H> {
             force: self.job.force,
             on_failed_dependency: self.job.on_failed_dependency,
         }));
+        let approved =
+            self.job.approved.as_ref().filter(|_| self.job.goal != Goal::Plan && !self.has_begun());
+        if let Some(failure) = approved.and_then(|approved| approved.refuses(&plan, &self.job.node)) {
+            return Err(failure);
+        }
         self.view.send_modify(|v| v.plan = Some(plan.clone()));
         if self.job.goal == Goal::Plan {
             self.simulate(&plan).await?;
             return Ok(End::Planned);
-        }
-        let refused = self.job.approved.as_ref().and_then(|approved| approved.refuses(&plan, &self.job.node));
-        if let Some(failure) = refused.filter(|_| !self.has_begun()) {
-            return Err(failure);
         }
         if plan.changes() == 0 {
             // Nothing is installed, so the first survey is also the final one. What was installed earlier may

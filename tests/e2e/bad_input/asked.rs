@@ -31,7 +31,14 @@ fn a_run_that_asks_for_what_cannot_be_done_starts_nothing() {
         refused(site, "nobody", nobody, Reason::NoNodesSelected, &["spec.selector", "labels"]).await;
         let other =
             json!({"strategy": {"stages": [{"name": "web", "selector": {"matchLabels": {"name": "x"}}}]}});
-        refused(site, "staged", other, Reason::StagesInvalid, &["no stage has idle; add a stage"]).await;
+        refused(
+            site,
+            "staged",
+            other,
+            Reason::StagesInvalid,
+            &["the selector of stage web matches no node of the run"],
+        )
+        .await;
         let unknown = json!({"retryOf": {"name": "earlier"}, "arrivalTimeout": "1s"});
         refused(site, "retry", unknown, Reason::RunNotFound, &["UpdateRun earlier", "spec.retryOf"]).await;
         let near =

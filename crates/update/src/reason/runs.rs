@@ -48,7 +48,7 @@ macro_rules! with_reasons_of_runs {
             /// done.
             WaitingForSlot: Informational,
             /// The maintenance window of the run is closed, or what is to be done does not fit in the rest of it. The message
-            /// names the time of the next opening.
+            /// names the time at which it closes or opens next.
             OutsideWindow: Informational,
             /// An earlier stage of the run comes first; the message names it. See `status.stages`.
             WaitingForStage: Informational,

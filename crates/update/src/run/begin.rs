@@ -190,13 +190,13 @@ impl<'a, 'f> Begin<'a, 'f> {
                 let minutes = expected.unwrap_or_default().as_secs().div_ceil(60);
                 (
                     format!(
-                        "takes {minutes} min as far as is known, and the window closes at {until}; where no opening is long enough, start a run with a longer one"
+                        "takes {minutes} min as recorded, and the window closes at {until}; it is started in an opening that is long enough, or in a run with a longer one"
                     ),
                     Some(until),
                 )
             }
             WindowState::Closed { next: Some(next) } => {
-                (format!("is started when the window opens at {next}"), Some(next))
+                (format!("waits for the window, which opens at {next}"), Some(next))
             }
             WindowState::Closed { next: None } => {
                 ("is not started, because the window does not open again".to_owned(), None)

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// How often a run that waits for another run checks again. A run does not watch the
 /// NodeUpdates of other runs. Half a minute is short compared to an update, and is a
 /// negligible load for the API server.
-const RESYNC_INTERVAL: Duration = Duration::from_secs(30);
+pub(super) const RESYNC_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Assembles a decision; status and wake-up time follow from the other parts.
 pub(super) fn conclude(
@@ -50,8 +50,11 @@ pub(super) fn conclude_with_paths(
         effects.insert(0, paths);
     }
     let look_again = |waiting_on: &WaitingOn| {
-        matches!(waiting_on.reason, Reason::WaitingForNode | Reason::PartnerAtWork)
-            .then(|| observed.now.after(RESYNC_INTERVAL))
+        matches!(
+            waiting_on.reason,
+            Reason::WaitingForNode | Reason::PartnerAtWork | Reason::WaitingForFaultDomain
+        )
+        .then(|| observed.now.after(RESYNC_INTERVAL))
     };
     let wake = waiting
         .iter()

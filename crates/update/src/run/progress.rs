@@ -140,7 +140,7 @@ impl<'a> NodeProgress<'a> {
         }
     }
 
-    /// Reports whether a plan of the node is to be made before any stage is approved.
+    /// Reports whether a plan of the node is to be made first, in a run with approvals.
     fn lacks_plan(&self) -> bool {
         match self {
             Self::Idle { planned: false, blocker: None | Some(Blocker::Claimed(_)) }
@@ -151,16 +151,12 @@ impl<'a> NodeProgress<'a> {
     }
 }
 
-/// Returns what the nodes of a run are begun for: to be planned, if that is what the user wants or if a stage has to be
-/// approved and not all plans are known.
+/// Returns what the nodes of a run are begun for: to be planned, if that is what the user wants, or if a stage has to be
+/// approved and not all plans are known. So no node of such a run is changed that was not planned before.
 fn goal(observed: &Observed, nodes: &BTreeMap<&NodeName, NodeProgress<'_>>) -> Intent {
     let run = &observed.run;
-    let stages = run.rollout.stages.iter().enumerate();
-    let mut open = stages.filter(|(number, stage)| {
-        let approved = run.stages.get(*number).is_some_and(|record| record.approved.is_some());
-        stage.approval == Approval::Manual && !approved
-    });
-    let plans_first = open.next().is_some() && nodes.values().any(NodeProgress::lacks_plan);
+    let asks = run.rollout.stages.iter().any(|stage| stage.approval == Approval::Manual);
+    let plans_first = asks && nodes.values().any(NodeProgress::lacks_plan);
     if run.desired == Desired::Plan || plans_first { Intent::Plan } else { Intent::Run }
 }
 
@@ -230,7 +226,7 @@ impl<'a> Fleet<'a> {
             .filter(|(_, facts)| observed.run.targets_recorded || facts.update.is_some())
             .map(|(node, facts)| (node, NodeProgress::of(facts, turn(observed, node, facts))))
             .collect();
-        let goal = goal(observed, &nodes);
+        let mut goal = goal(observed, &nodes);
         let order = Order::of(observed, &nodes, goal);
         for (progress, standing) in nodes.values_mut().zip(&order.standings) {
             if let Some(standing) = standing {
@@ -238,10 +234,11 @@ impl<'a> Fleet<'a> {
             }
         }
         let mut stages = Stages::of(observed, &nodes, goal == Intent::Run);
-        if goal == Intent::Plan || !observed.run.targets_recorded {
+        if observed.run.desired == Desired::Plan || !observed.run.targets_recorded {
             stages.halt = None;
         }
         if let Some(halt) = stages.halt {
+            goal = Intent::Run;
             for progress in nodes.values_mut() {
                 *progress = progress.halted(halt);
             }

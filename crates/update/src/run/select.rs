@@ -1,7 +1,7 @@
 //! Selects the nodes of a run, which happens once.
 
 use super::arrivals::settles_at;
-use super::conclude::conclude;
+use super::conclude::{RESYNC_INTERVAL, conclude};
 use super::order::{missing_manager, no_manager};
 use super::progress::Fleet;
 use super::rollout::assign;
@@ -96,12 +96,18 @@ fn not_repeated(observed: &Observed, fleet: &Fleet<'_>, problem: &RetryProblem) 
         }
         RetryProblem::Unfinished { run } => {
             let message = format!("UpdateRun {run} has not ended; this run begins when it has");
-            wait(Reason::WaitingForRun, message)
+            // A run is not told about changes of another one.
+            wait(Reason::WaitingForRun, message).no_later_than(observed.now.after(RESYNC_INTERVAL))
+        }
+        RetryProblem::Itself => {
+            let message = "spec.retryOf names the run itself; name an earlier run".to_owned();
+            let end = RunEnd { succeeded: false, reason: Reason::RetryDiffers, message };
+            conclude(observed, fleet, Vec::new(), Vec::new(), &State::Ended(end))
         }
         RetryProblem::Differs { run, fields } => {
-            let fields = fields.join(", ");
+            let fields = fields.join(", spec.");
             let message = format!(
-                "spec.{fields} differ from UpdateRun {run}, which is to be repeated; start a run with the same values"
+                "what is done on machines differs from UpdateRun {run}, which is to be repeated: spec.{fields}; start a run with the same values"
             );
             let end = RunEnd { succeeded: false, reason: Reason::RetryDiffers, message };
             conclude(observed, fleet, Vec::new(), Vec::new(), &State::Ended(end))
@@ -174,12 +180,13 @@ fn await_manager(observed: &Observed, fleet: &Fleet<'_>, node: &NodeName, manage
 /// The decision if no node can be updated.
 fn no_nodes(observed: &Observed, fleet: &Fleet<'_>, left_out: &[NodeName]) -> Decision {
     let message = if left_out.is_empty() {
-        "spec.selector matches no node; check the labels of the ManagedNodes in this namespace".to_owned()
+        let of_labels =
+            "spec.selector matches no node; check the labels of the ManagedNodes in this namespace";
+        let of_retry =
+            "every node of the run that spec.retryOf names has succeeded; there is nothing to repeat";
+        (if observed.run.names_nodes { of_retry } else { of_labels }).to_owned()
     } else {
-        format!(
-            "every node that spec.selector matches has spec.hold set: {}; set it to false",
-            names(left_out)
-        )
+        format!("every node of the run has spec.hold set: {}; set it to false", names(left_out))
     };
     match observed.run.desired {
         // A plan waits for the user anyway.

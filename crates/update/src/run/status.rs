@@ -64,7 +64,8 @@ pub(super) fn render(
         planned: planned(observed, fleet, state, order.len()),
         order,
         stages: if observed.run.targets_recorded {
-            fleet.stages.summaries(observed, if is_plan { &[] } else { begun })
+            let ended = matches!(state, State::Ended(_));
+            fleet.stages.summaries(observed, if is_plan { &[] } else { begun }, ended)
         } else {
             Vec::new()
         },
@@ -123,7 +124,7 @@ fn failing(fleet: &Fleet<'_>) -> Vec<Failing> {
             NodeProgress::Idle { planned: _, blocker: Some(Blocker::Gone) } => Some(Failing {
                 node: node.clone(),
                 reason: Reason::NodeNotFound,
-                message: format!("ManagedNode {node} was deleted before work on it started"),
+                message: format!("ManagedNode {node} does not exist; it was deleted before work on it started, or never created"),
             }),
             NodeProgress::Done(NodeEnd::Succeeded | NodeEnd::Cancelled)
             | NodeProgress::Skipped(_)

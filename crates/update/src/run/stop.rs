@@ -36,8 +36,7 @@ impl Stop {
             return Some(Self { reason: Reason::NotYetSupported, message });
         }
         if let (Some(error), false) = (&run.selector_error, run.targets_recorded) {
-            let message =
-                format!("spec.selector cannot be parsed: {error}; start a run with a corrected selector");
+            let message = format!("{error}; start a run with a corrected selector");
             return Some(Self { reason: Reason::SelectorInvalid, message });
         }
         if let (Some(message), false) = (&run.window_error, run.targets_recorded) {

@@ -300,7 +300,9 @@ pub(crate) fn waits_for_user(world: &World) -> Check {
         };
         let all_done = run.recorded.as_ref().is_some_and(|nodes| nodes.iter().all(done));
         let asks = decide(&world.observe(&name));
-        let asks = asks.waiting.iter().any(|(_, on)| on.reason == Reason::ApprovalNeeded);
+        // A stage whose nodes are all held waits, because it proves nothing.
+        let by_user = [Reason::ApprovalNeeded, Reason::Held];
+        let asks = asks.waiting.iter().any(|(_, on)| by_user.contains(&on.reason));
         let waits = (waits && !all_done) || asks;
         prop_assert!(
             run.end.is_some() || waits,

@@ -1,7 +1,7 @@
 //! Stories: lists of random events in a fleet.
 
 use crate::work::WorkResult;
-use crate::world::{Opened, Run, START, TieSpec};
+use crate::world::{DIGESTS, Opened, Run, START, TieSpec};
 use farrier_update::run::{
     Approval, BaselineFacts, Desired, Limit, MachineKind, Operation, OrderPolicy, Rollout, Spread, Stage,
 };
@@ -28,8 +28,10 @@ pub(crate) enum Step {
     Exist { node: usize, exists: bool },
     /// The baseline is created, becomes unusable, or is replaced.
     Baseline { run: usize, facts: BaselineFacts },
-    /// The user approves all stages of a run, for the plan as it is or for another one.
-    Approve { run: usize, right: bool },
+    /// The user approves all stages of a run, for one of the plans that it may have.
+    Approve { run: usize, plan: usize },
+    /// The plan of a run becomes another one.
+    Replan { run: usize },
     /// An event among the replicas.
     Replicas(ReplicaEvent),
     /// Half-open network paths become stuck, or stuck paths are released.
@@ -69,7 +71,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => (0..9_usize, any::<bool>()).prop_map(|(node, hold)| Step::Hold { node, hold }),
         1 => (0..9_usize, any::<bool>()).prop_map(|(node, exists)| Step::Exist { node, exists }),
         1 => (0..6_usize, later_baseline()).prop_map(|(run, facts)| Step::Baseline { run, facts }),
-        2 => (0..3_usize, any::<bool>()).prop_map(|(run, right)| Step::Approve { run, right }),
+        2 => (0..3_usize, 0..2_usize).prop_map(|(run, plan)| Step::Approve { run, plan }),
+        1 => (0..3_usize).prop_map(|run| Step::Replan { run }),
         8 => replica_event().prop_map(Step::Replicas),
         1 => (0..3_usize).prop_map(|run| Step::Stick { run }),
         1 => (1..100_u64).prop_map(|seconds| Step::Tick { seconds }),
@@ -199,6 +202,7 @@ pub(crate) fn run() -> impl Strategy<Value = Run> {
             stages: Vec::new(),
             of_stage: BTreeMap::new(),
             approvals: Vec::new(),
+            digest: DIGESTS[0],
             left_out: Vec::new(),
             end: None,
             gone: false,

@@ -19,8 +19,8 @@ use std::time::Duration;
 /// The start time of every story.
 pub(crate) const START: Millis = Millis(1_000_000);
 
-/// The digest of all plans.
-pub(crate) const DIGEST: &str = "sha256:aa";
+/// The digests of plans.
+pub(crate) const DIGESTS: [&str; 2] = ["sha256:aa", "sha256:bb"];
 
 /// An UpdateRun, as stored by the API server.
 #[derive(Debug, Clone)]
@@ -57,6 +57,8 @@ pub(crate) struct Run {
     pub(crate) stages: Vec<StageRecord>,
     pub(crate) of_stage: BTreeMap<NodeName, usize>,
     pub(crate) approvals: Vec<ApprovalGiven>,
+    /// The digest of all plans.
+    pub(crate) digest: &'static str,
     pub(crate) left_out: Vec<NodeName>,
     /// The deadline for missing objects.
     pub(crate) deadline: Option<Millis>,
@@ -205,7 +207,7 @@ impl World {
                 rollout: run.rollout.clone(),
                 stages: run.stages.clone(),
                 approvals: run.approvals.clone(),
-                plan_digest: Some(DIGEST.to_owned()),
+                plan_digest: Some(run.digest.to_owned()),
                 window: run.window_at(self.now),
                 names_nodes: false,
                 retry: None,
@@ -538,6 +540,11 @@ impl Run {
         let until = at.after(Duration::from_secs(open));
         let next = Some(at.after(Duration::from_secs(every)));
         Some(if now < until { WindowState::Open { until } } else { WindowState::Closed { next } })
+    }
+
+    /// A machine is planned again, and its plan is another one.
+    pub(crate) fn replan(&mut self) {
+        self.digest = if self.digest == DIGESTS[0] { DIGESTS[1] } else { DIGESTS[0] };
     }
 
     /// The user approves all stages, for this plan.

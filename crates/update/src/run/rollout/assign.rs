@@ -12,9 +12,20 @@ use std::collections::{BTreeMap, BTreeSet};
 /// first, then by name.
 ///
 /// # Errors
-/// The cause and the remedy, if a node belongs to no stage.
+/// The cause and the remedy, if a node belongs to no stage, or if the selector of a stage matches no node: a canary whose
+/// label is misspelt would be passed over.
 pub(in crate::run) fn assign(observed: &Observed, nodes: &[NodeName]) -> Result<Vec<Vec<NodeName>>, String> {
     let stages = &observed.run.rollout.stages;
+    let selects = |number: usize| {
+        let mut facts = nodes.iter().filter_map(|node| observed.targets.get(node));
+        facts.any(|facts| facts.selected_by.contains(&number))
+    };
+    if let Some((_, stage)) = stages.iter().enumerate().find(|(number, _)| !selects(*number)) {
+        return Err(format!(
+            "the selector of stage {} matches no node of the run; correct it or leave the stage out",
+            stage.name
+        ));
+    }
     let managers = managers(observed, nodes);
     let mut in_order: Vec<&NodeName> = nodes.iter().collect();
     in_order.sort_by_key(|node| (depth(&managers, node), *node));

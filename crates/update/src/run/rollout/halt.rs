@@ -1,5 +1,6 @@
 //! Why a run starts no further nodes: a budget that is passed, or a stage that did not succeed.
 
+use super::Stage;
 use super::progress::StageProgress;
 use crate::reason::Reason;
 use crate::run::{Limit, Observed};
@@ -75,6 +76,11 @@ impl<'a> Halt<'a> {
                     tolerated: 0,
                 })
             })
+    }
+
+    /// Reports whether the limit is that of this stage.
+    pub(super) fn is_of(&self, stage: Option<&Stage>) -> bool {
+        self.stage.is_some() && self.stage == stage.map(|stage| stage.name.as_str())
     }
 
     /// Returns the reason under which it is reported.

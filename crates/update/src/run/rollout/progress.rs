@@ -7,6 +7,9 @@ use crate::run::progress::{Blocker, NodeProgress, with_facts};
 use crate::run::{Intent, Limit, NodeEnd, Observed, StageState, StageSummary, TargetFacts, WaitingOn};
 use std::collections::BTreeMap;
 
+/// How many characters of an approval are quoted: those of a digest.
+const MAX_QUOTED: usize = 71;
+
 /// The stages of a run.
 #[derive(Debug)]
 pub(in crate::run) struct Stages<'a> {
@@ -26,7 +29,7 @@ pub(in crate::run) struct StageProgress<'a> {
     pub(super) unreachable: usize,
     /// Nodes that were not begun, or cancelled.
     pub(super) not_begun: usize,
-    /// Nodes that the user holds, which prevent nothing.
+    /// Nodes that the user holds.
     held: usize,
     /// Nodes in flight, or about to be.
     in_flight: usize,
@@ -37,9 +40,10 @@ pub(in crate::run) struct StageProgress<'a> {
 }
 
 impl StageProgress<'_> {
-    /// Reports whether no work is left in the stage.
+    /// Reports whether no work is left in the stage. If the user holds all its nodes, it proves nothing, and is not over.
     pub(super) const fn is_over(&self) -> bool {
-        self.succeeded + self.failed + self.unreachable + self.not_begun + self.held == self.total
+        let ended = self.succeeded + self.failed + self.unreachable + self.not_begun;
+        ended + self.held == self.total && (ended > 0 || self.total == 0)
     }
 
     fn add(&mut self, progress: &NodeProgress<'_>) {
@@ -116,14 +120,12 @@ impl<'a> Stages<'a> {
         let mut open = planned;
         for (number, stage) in stages.iter_mut().enumerate() {
             stage.approve(observed, planned);
-            stage.state = stage.state_now(observed.now, open, halt.is_some());
+            stage.note_end(observed.now, open);
+            stage.state = stage.state_now(observed, open, halt.as_ref());
             if number >= last && matches!(stage.state, StageState::Soaking { .. }) {
                 stage.state = StageState::Finished;
             }
             open &= stage.state == StageState::Finished;
-            if stage.is_over() && stage.total > 0 && planned {
-                stage.record.finished_at.get_or_insert(observed.now);
-            }
             if stage.begun && !matches!(stage.state, StageState::Waiting | StageState::AwaitingApproval) {
                 stage.record.started_at.get_or_insert(observed.now);
             }
@@ -192,8 +194,13 @@ impl<'a> Stages<'a> {
     }
 
     /// Returns the stages as they are reported; empty for a run without stages. `begun` are nodes that this decision
-    /// gives their turn.
-    pub(in crate::run) fn summaries(&self, observed: &Observed, begun: &[NodeName]) -> Vec<StageSummary> {
+    /// gives their turn, and `ended` means that the run has ended.
+    pub(in crate::run) fn summaries(
+        &self,
+        observed: &Observed,
+        begun: &[NodeName],
+        ended: bool,
+    ) -> Vec<StageSummary> {
         let mut begins = vec![false; self.stages.len()];
         for facts in begun.iter().filter_map(|node| observed.targets.get(node)) {
             if let Some(begins) = begins.get_mut(self.number(facts)) {
@@ -206,7 +213,18 @@ impl<'a> Stages<'a> {
             Some(StageSummary {
                 name: stage.stage?.name.clone(),
                 nodes: stage.total,
-                state: stage.state,
+                state: match stage.state {
+                    StageState::Waiting | StageState::AwaitingApproval | StageState::InProgress if ended => {
+                        StageState::Stopped
+                    }
+                    StageState::Soaking { .. } if ended => StageState::Finished,
+                    state @ (StageState::Waiting
+                    | StageState::AwaitingApproval
+                    | StageState::InProgress
+                    | StageState::Soaking { .. }
+                    | StageState::Finished
+                    | StageState::Stopped) => state,
+                },
                 succeeded: stage.succeeded,
                 failed: stage.failed,
                 unreachable: stage.unreachable,
@@ -246,14 +264,25 @@ impl StageProgress<'_> {
         let gives =
             observed.run.approvals.iter().any(|given| given.stage == stage.name && given.digest == *digest);
         if gives {
-            self.record.approved.get_or_insert_with(|| digest.clone());
+            self.record.approved = Some(digest.clone());
         }
     }
 
-    /// `open` means that all earlier stages let this one begin, `halted` that no further node is started.
-    fn state_now(&self, now: Millis, open: bool, halted: bool) -> StageState {
-        let needs_approval = self.stage.is_some_and(|stage| stage.approval == Approval::Manual);
-        if halted && (!self.is_over() || self.not_begun > 0 || self.succeeded < self.total) {
+    /// Records when the stage has ended. A stage in which a node is begun again has not.
+    fn note_end(&mut self, now: Millis, open: bool) {
+        if !self.is_over() {
+            self.record.finished_at = None;
+        } else if open && self.total > 0 {
+            self.record.finished_at.get_or_insert(now);
+        }
+    }
+
+    /// `open` means that all earlier stages let this one begin.
+    fn state_now(&self, observed: &Observed, open: bool, halt: Option<&Halt<'_>>) -> StageState {
+        let run = &observed.run;
+        let lost = self.failed + self.unreachable + self.not_begun > 0;
+        let stops = halt.is_some_and(|halt| !self.is_over() || (lost && !open) || halt.is_of(self.stage));
+        if stops {
             return if self.in_flight > 0 { StageState::InProgress } else { StageState::Stopped };
         }
         if !open {
@@ -261,11 +290,12 @@ impl StageProgress<'_> {
         }
         if self.is_over() {
             let soak = self.stage.map(|stage| stage.soak).unwrap_or_default();
-            let until = self.record.finished_at.unwrap_or(now).after(soak);
-            let soaks = until > now && self.total > 0;
+            let until = self.record.finished_at.unwrap_or(observed.now).after(soak);
+            let soaks = until > observed.now && self.total > 0;
             return if soaks { StageState::Soaking { until } } else { StageState::Finished };
         }
-        if needs_approval && self.record.approved.is_none() {
+        let needs_approval = self.stage.is_some_and(|stage| stage.approval == Approval::Manual);
+        if needs_approval && (self.record.approved.is_none() || self.record.approved != run.plan_digest) {
             return StageState::AwaitingApproval;
         }
         StageState::InProgress
@@ -277,6 +307,7 @@ fn approval(observed: &Observed, stage: &Stage) -> WaitingOn {
     let run = &observed.run;
     let name = &stage.name;
     let given = run.approvals.iter().rev().find(|given| given.stage == *name);
+    let given = given.map(|given| given.digest.chars().take(MAX_QUOTED).collect::<String>());
     let message = match (&run.plan_digest, given) {
         (None, _) => format!("stage {name} can be approved when the plans of its nodes are known"),
         (Some(digest), None) => format!(
@@ -285,7 +316,7 @@ fn approval(observed: &Observed, stage: &Stage) -> WaitingOn {
         ),
         (Some(digest), Some(given)) => format!(
             "stage {name} was approved for the plan {}, but the plan is {digest} now; see what would change, then kubectl annotate updaterun {} --overwrite farrier.dev/approve={name}@{digest}",
-            given.digest, run.name
+            given, run.name
         ),
     };
     WaitingOn { reason: Reason::ApprovalNeeded, message, until: None }

@@ -240,6 +240,60 @@ fn a_stage_is_approved_for_a_plan() {
     assert_eq!(effects(&decide(&seen)), "+a +b");
 }
 
+/// A node whose hold is lifted late is planned first, and its plan is one that nobody has approved.
+#[test]
+fn a_late_node_is_planned_and_asks_for_another_approval() {
+    let manual = Stage { approval: Approval::Manual, ..stage("all") };
+    let mut seen = staged(&[manual], [(0, succeeded()), (0, free()), (0, planned())]);
+    seen.run.plan_digest = Some("sha256:aa".to_owned());
+    seen.run.stages[0].approved = Some("sha256:aa".to_owned());
+    let decision = decide(&seen);
+    assert_eq!((effects(&decision).as_str(), decision.status.planning.len()), ("+b", 1));
+    seen.targets.insert(NodeName::from("b"), planned());
+    seen.run.plan_digest = Some("sha256:bb".to_owned());
+    let decision = decide(&seen);
+    assert_eq!(states(&decision), [StageState::AwaitingApproval]);
+    assert_eq!(effects(&decision), "");
+}
+
+/// Otherwise a soak would be over before the last node of its stage is.
+#[test]
+fn a_stage_in_which_a_node_is_begun_again_soaks_again() {
+    let stages = [Stage { count: None, ..canary() }, stage("rest")];
+    let mut seen = staged(&stages, [(0, succeeded()), (0, working()), (1, free())]);
+    seen.run.stages[0].finished_at = Some(Millis(0));
+    let decision = decide(&seen);
+    assert_eq!((states(&decision)[0], decision.status.stages[0].finished_at), (StageState::InProgress, None));
+    assert_eq!(waits(&decision), "b:InProgress c:WaitingForStage");
+}
+
+/// It proves nothing about the version.
+#[test]
+fn a_canary_that_is_held_keeps_the_rest() {
+    let seen = staged(&[canary(), stage("rest")], [(0, TargetFacts { hold: true, ..free() }), (1, free())]);
+    let decision = decide(&seen);
+    assert_eq!((effects(&decision), end(&decision)), (String::new(), None));
+    assert_eq!(decision.status.progressing.reason, Reason::Held);
+}
+
+/// A label that is misspelt must not let a run pass over its canary.
+#[test]
+fn a_selector_that_selects_nothing_is_refused() {
+    let seen = selecting(&[stage("canary"), stage("rest")], [selected_by([1]), selected_by([1])]);
+    let decision = decide(&seen);
+    assert_eq!(end(&decision), Some((false, Reason::StagesInvalid)));
+    assert!(decision.status.succeeded.message.starts_with("the selector of stage canary matches no node"));
+}
+
+/// What is not begun is not planned either.
+#[test]
+fn nothing_is_planned_after_a_budget_is_passed() {
+    let manual = Stage { approval: Approval::Manual, ..stage("all") };
+    let mut seen = staged(&[manual], [(0, failed()), (0, free())]);
+    seen.run.rollout.failure_budget = Some(Limit::Count(0));
+    assert_eq!(end(&decide(&seen)), Some((false, Reason::FailureBudgetExceeded)));
+}
+
 /// A plan that is not carried out is given up.
 #[test]
 fn plans_of_nodes_that_are_not_begun_are_given_up() {

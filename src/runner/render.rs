@@ -105,7 +105,11 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
         channel: channel(view).or(old.channel),
         address: view.address.clone().or_else(|| old.address.clone()),
         leases: view.leases,
-        leftovers: view.leftovers.clone(),
+        // Until a look at the machine says otherwise, what an earlier attempt has found is still there.
+        leftovers: match view.clean {
+            Some(_) => view.leftovers.clone(),
+            None => old.leftovers.clone(),
+        },
         logs: view.engine.as_ref().map(|_| format!("/var/log/farrier/{run}")).or_else(|| old.logs.clone()),
         started_at: old.started_at.clone().or_else(|| Some((*now).clone()).filter(|_| *attempt > 0)),
         finished_at: if ended { old.finished_at.clone().or_else(|| Some((*now).clone())) } else { None },

@@ -190,6 +190,45 @@ fn a_wait_before_the_installers_is_shown_in_the_condition_that_it_blocks() {
     assert!(words(&shown, "Applied").starts_with("Unknown InProgress: waiting for: the installers"));
 }
 
+/// Otherwise a machine that could not be cleaned counts as clean because the next attempt waited in vain for its Lease:
+/// nobody looks at it, and other tools are let onto it.
+#[test]
+fn what_an_earlier_attempt_left_counts_until_a_look_proves_otherwise() {
+    let now = condition::now();
+    let render = |old: &NodeUpdateStatus, view: &View, phase: &Phase| {
+        status(&RenderInput {
+            old,
+            view,
+            phase,
+            attempt: 2,
+            run: "r1",
+            abilities: Some(linux::Linux.abilities()),
+            generation: None,
+            now: &now,
+        })
+    };
+    let fails = |reason| Phase::Ended(End::Failed(Failure::new(reason, "x")));
+    for reason in [Reason::Leftovers, Reason::CleanupFailed, Reason::CleanupPending] {
+        let failure = Failure::new(reason, "/var/lib/farrier is left");
+        let left = vec!["/var/lib/farrier".to_owned()];
+        let first = View { clean: Some(Err(failure)), leftovers: left.clone(), ..View::default() };
+        let retrying = Phase::Retrying { failure: Failure::new(reason, "x"), at: now.clone() };
+        let old = render(&NodeUpdateStatus::default(), &first, &retrying);
+        let working = render(&old, &View::default(), &Phase::Working);
+        assert!(words(&working, "TornDown").starts_with(&format!("Unknown {reason}: ")), "{reason}");
+        let ended = render(&working, &View::default(), &fails(Reason::NodeInUse));
+        assert!(words(&ended, "TornDown").starts_with(&format!("False {reason}: ")), "{reason}");
+        assert_eq!((working.leftovers, ended.leftovers), (left.clone(), left));
+        let looked = View { clean: Some(Ok(())), ..View::default() };
+        let clean = render(&old, &looked, &fails(Reason::InstallerFailed));
+        assert!(words(&clean, "TornDown").starts_with("True NothingLeftBehind: "), "{reason}");
+        assert!(clean.leftovers.is_empty());
+    }
+    let untouched = render(&NodeUpdateStatus::default(), &View::default(), &Phase::Working);
+    let ended = render(&untouched, &View::default(), &fails(Reason::NodeInUse));
+    assert_eq!(words(&ended, "TornDown"), "True NothingLeftBehind: nothing was put on the machine");
+}
+
 /// Otherwise a machine that waits for the night looks as if its work had begun, or as if something were on it, and a
 /// cancelled run cleans a machine that it has never reached.
 #[test]

@@ -56,13 +56,12 @@ fn later(cleans_up: CleansUp) -> &'static str {
 /// state that an earlier attempt left still counts.
 fn not_looked(phase: &Phase, old: &NodeUpdateStatus, cleans_up: CleansUp) -> Verdict {
     let was = condition::find(&old.conditions, "TornDown");
-    let pending = was.filter(|was| was.status != "True" && was.reason == Reason::CleanupPending.as_str());
-    match (phase, pending) {
-        (Phase::Working, Some(was)) => Verdict::open(Reason::CleanupPending, was.message.clone()),
+    match (phase, left_earlier(old)) {
+        (Phase::Working, Some((reason, words))) => Verdict::open(reason, words),
         (Phase::Working, None) => Verdict::open(Reason::InProgress, "nothing is on the machine yet"),
         (
             Phase::Retrying { .. } | Phase::OutsideWindow { .. } | Phase::Planned | Phase::Ended(_),
-            Some(_),
+            Some((Reason::CleanupPending, _)),
         ) => Verdict::no(
             Reason::CleanupPending,
             match cleans_up {
@@ -74,10 +73,22 @@ fn not_looked(phase: &Phase, old: &NodeUpdateStatus, cleans_up: CleansUp) -> Ver
                 }
             },
         ),
+        (
+            Phase::Retrying { .. } | Phase::OutsideWindow { .. } | Phase::Planned | Phase::Ended(_),
+            Some((reason, words)),
+        ) => Verdict::no(reason, words),
         (Phase::Retrying { .. } | Phase::OutsideWindow { .. } | Phase::Planned | Phase::Ended(_), None) => {
             let words = was.filter(|was| was.status == "True").map(|was| was.message.clone());
             let words = words.unwrap_or_else(|| "nothing was put on the machine".to_owned());
             Verdict::yes(Reason::NothingLeftBehind, words)
         }
     }
+}
+
+/// Returns what an earlier attempt has said about what it left on the machine; `None` if it left nothing.
+fn left_earlier(old: &NodeUpdateStatus) -> Option<(Reason, String)> {
+    let was = condition::find(&old.conditions, "TornDown")?;
+    let reason = Reason::parse(&was.reason)?;
+    let is_open = was.status == "Unknown" && reason == Reason::InProgress;
+    (was.status != "True" && !is_open).then(|| (reason, was.message.clone()))
 }

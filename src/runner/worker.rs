@@ -209,14 +209,16 @@ impl UpdateWorker<'_> {
         let active = self.context.metrics.sessions.hold();
         self.run_is_gone = run.is_none();
         let loaded = self.load_and_own(run.as_deref(), goal, number, touched).await;
+        // The wait for the Lease or for a Secret may have lasted beyond the end of the window.
+        if loaded.is_ok()
+            && let Some(next) = self.outside_window(run.as_deref(), number, goal, touched).await
+        {
+            return next;
+        }
         let resumed = touched && std::mem::take(&mut self.is_reached);
         let loaded = loaded.map(|Attempt { job, driver }| {
             let callback = job.callback.map(|calls| CallbackOptions { awaited, ..calls });
-            let rebooting = self.old.rebooting.as_ref().map(|reboot| RecordedReboot {
-                since: millis(&reboot.since),
-                until: millis(&reboot.until),
-                boot_id: reboot.boot_id.clone(),
-            });
+            let rebooting = self.recorded_reboot();
             let approved = run.as_deref().and_then(|run| approved(&self.shown, run));
             Attempt { job: Job { resumed, approved, rebooting, callback, ..job }, driver }
         });
@@ -266,6 +268,13 @@ impl UpdateWorker<'_> {
     /// Returns the newest known state of the run.
     fn known_run(&self) -> Option<Arc<UpdateRun>> {
         self.context.cached_run(&self.update).or_else(|| self.run.clone())
+    }
+
+    /// Returns the reboot that the status shows.
+    fn recorded_reboot(&self) -> Option<RecordedReboot> {
+        let reboot = self.old.rebooting.as_ref()?;
+        let (since, until) = (millis(&reboot.since), millis(&reboot.until));
+        Some(RecordedReboot { since, until, boot_id: reboot.boot_id.clone() })
     }
 
     /// Records how long the object waited for its first attempt.
@@ -381,7 +390,10 @@ impl UpdateWorker<'_> {
         match self.retry(&end, number, goal) {
             Some((failure, Retry::At(at))) => Next::Wait { failure, number, at: time(at) },
             Some((_, Retry::GiveUp)) | None => {
-                if dirty && self.view.deploying {
+                // Without a Lease nothing was begun, and what an earlier attempt has left is still there.
+                let is_refused =
+                    matches!(&end, End::Failed(failure) if failure.reason == Reason::LeaseRefused);
+                if dirty && (self.view.deploying || is_refused) {
                     Box::pin(self.clean_up(number, made)).await;
                 } else if let End::Failed(failure) = &end
                     && dirty

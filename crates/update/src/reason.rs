@@ -214,6 +214,10 @@ with_reasons_of_runs! {
     /// holder, and until when it is valid. Farrier waits for `--wait-seconds`, and then tries again. If the holder
     /// does not exist any more, delete the Lease.
     NodeInUse: Transient,
+    /// The API server does not let Farrier write the Lease of the machine; the message quotes it and names the rights.
+    /// Update the operator's role (`helm upgrade`), or the quota or webhook that the message names. Farrier
+    /// waits for `--wait-seconds`, and then tries again; a machine is cleaned without a Lease.
+    LeaseRefused: Transient,
 
     // Working on a device.
 

@@ -1,14 +1,15 @@
 //! Holds the machine's Lease from before the first packet of an attempt until nothing of Farrier's is on the
 //! machine, and waits for others who hold it.
 
+mod obstacle;
+
 use super::UpdateWorker;
 use super::arrive::pause;
-use super::retry::now;
 use crate::api::{ManagedNode, UpdateRun, condition};
 use crate::attempt::{End, Goal, Waiting};
-use crate::failure::Failure;
-use crate::inputs::ask;
-use crate::machine_lease::{Held, Lost, MachineLease, Occupant, Taking};
+use crate::failure::{Failure, chain};
+use crate::inputs::answer;
+use crate::machine_lease::{Held, Lost, MachineLease, Taking};
 use crate::publish::Action;
 use crate::runner::clean_up::is_missing;
 use crate::runner::load::Attempt;
@@ -16,39 +17,47 @@ use crate::runner::render::Phase;
 use farrier_update::ownership::Owner;
 use farrier_update::{NodeVerdict, Reason};
 use kube::{Resource as _, ResourceExt};
+use obstacle::{Obstacle, Patience, in_vain, is_for_lease, shown_name, waiting};
 use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Minimum time for which a runner of the same installation is waited for that may be dead: several times the
-/// duration of a runner's Lease, which decides it.
+/// Minimum time for which the worker's predecessor is waited for: several times the duration of a runner's Lease,
+/// which decides whether that runner is dead.
 const SUCCESSION_LIMIT: Duration = Duration::from_mins(1);
 
 /// How many attempts may fail because the Lease was lost without counting as failures: two tools that take a machine
 /// from each other must come to an end.
 const MAX_YIELDS: u32 = 3;
 
-/// Maximum number of characters of a holder's name that are shown: others choose it.
-const MAX_HOLDER_LEN: usize = 100;
-
 /// The machine's Lease, as far as the worker has to do with it.
 #[derive(Default)]
 pub(super) struct Ownership {
     lease: Option<MachineLease>,
     held: Option<Held>,
-    /// How many attempts have failed because the Lease was lost.
+    /// How many attempts have failed because the Lease was lost, and do not count.
     yielded: u32,
 }
 
 impl Ownership {
-    /// Whether the attempt that has failed is followed by another one, which waits for the Lease, although the run
-    /// may ask for no retries: that another tool has taken the machine is no failure of the machine.
-    pub(super) fn yields(&mut self) -> bool {
-        let is_lost = self.lost().is_some();
-        self.yielded += u32::from(is_lost);
-        is_lost && self.yielded <= MAX_YIELDS
+    /// Whether an attempt that has failed for this reason is followed by another one, which waits for the Lease,
+    /// although the run may ask for no retries: that another tool has taken the machine is no failure of the machine.
+    pub(super) fn yields(&mut self, reason: Reason) -> bool {
+        let yields = yields(reason, self.lost().as_ref(), self.yielded);
+        self.yielded += u32::from(yields);
+        yields
+    }
+
+    /// Returns how many attempts at the current goal do not count as failed.
+    pub(super) fn yielded(&self) -> u32 {
+        self.yielded
+    }
+
+    /// Begins to count for another goal.
+    pub(super) fn forget_yields(&mut self) {
+        self.yielded = 0;
     }
 
     /// Why the Lease that was held is lost.
@@ -68,18 +77,18 @@ impl UpdateWorker<'_> {
         touched: bool,
     ) -> Result<Attempt, Failure> {
         let loaded = self.load(run, goal, number, touched).await?;
-        if self.own(number, touched).await? {
+        if self.own(number, goal, touched).await? {
             return self.load(run, goal, number, touched).await;
         }
         Ok(loaded)
     }
 
     /// Takes the machine's Lease, if it is not held yet, and waits a limited time for others who hold it. Returns
-    /// whether it had to wait.
+    /// whether it had to wait. A clean-up for which the API server refuses the Lease goes on without it.
     ///
     /// # Errors
-    /// `NodeInUse`, `InternalError`, `Cancelled`, `CleanupPending`.
-    pub(super) async fn own(&mut self, number: u32, touched: bool) -> Result<bool, Failure> {
+    /// `NodeInUse`, `LeaseRefused`, `InternalError`, `Cancelled`, `CleanupPending`.
+    pub(super) async fn own(&mut self, number: u32, goal: Goal, touched: bool) -> Result<bool, Failure> {
         if self.ownership.held.is_some() && self.ownership.lost().is_none() {
             return Ok(false);
         }
@@ -92,12 +101,12 @@ impl UpdateWorker<'_> {
         };
         let lease = self.ownership.lease.take().filter(|lease| lease.is_of(&node));
         let lease = lease.unwrap_or_else(|| self.lease_of(&node));
-        let taken = self.take(&lease, &node.name_any(), number, touched).await;
-        let waited = self.view.waits.iter().any(|waiting| waiting.reason == Reason::NodeInUse);
-        self.view.waits.retain(|waiting| waiting.reason != Reason::NodeInUse);
+        let taken = self.take(&lease, &node.name_any(), number, goal, touched).await;
+        let waited = self.view.waits.iter().any(is_for_lease);
+        self.view.waits.retain(|waiting| !is_for_lease(waiting));
         self.view.awaited = None;
         self.ownership.lease = Some(lease);
-        self.ownership.held = Some(taken?);
+        self.ownership.held = taken?;
         Ok(waited)
     }
 
@@ -116,38 +125,48 @@ impl UpdateWorker<'_> {
         MachineLease::new(&self.context.client, node, owner, duration)
     }
 
+    /// Takes the Lease, and waits for it. Returns `None` if a clean-up goes on without a Lease.
     async fn take(
         &mut self,
         lease: &MachineLease,
         node: &str,
         number: u32,
+        goal: Goal,
         touched: bool,
-    ) -> Result<Held, Failure> {
-        let (context, object) = (self.context, format!("Lease {}", lease.name()));
-        let (begun, mut shown, mut checks) = (Instant::now(), None::<(Occupant, Waiting)>, 0);
+    ) -> Result<Option<Held>, Failure> {
+        let context = self.context;
+        let succession = Duration::from_secs(context.lease_seconds).max(SUCCESSION_LIMIT);
+        let mut patience = Patience::new(Duration::from_secs(context.wait_seconds), succession);
+        let (mut shown, mut checks) = (None::<(Obstacle, Waiting)>, 0);
         loop {
-            let is_dead = |runner: &str| context.membership.is_gone(runner);
-            let occupant = match ask(&object, || lease.attempt(is_dead)).await? {
-                Taking::Held(held) => return Ok(held),
-                Taking::Other(occupant) => occupant,
+            let asked = Instant::now();
+            let obstacle = match self.obstacle(lease).await {
+                Ok(held) => return Ok(Some(held)),
+                Err(obstacle) => obstacle,
             };
-            let limit = Duration::from_secs(context.wait_seconds);
-            let limit = if occupant.soon { limit.max(SUCCESSION_LIMIT) } else { limit };
-            let rest = limit.saturating_sub(begun.elapsed());
+            if let Obstacle::Refused(message) = &obstacle
+                && touched
+                && (goal == Goal::CleanUp || self.is_cancelled())
+            {
+                tracing::warn!(
+                    lease = lease.name(),
+                    error = message,
+                    "the API server refuses the Lease of the machine, which is cleaned without it"
+                );
+                return Ok(None);
+            }
+            let rest = patience.rest(obstacle.is_predecessor());
             if rest.is_zero() {
-                return Err(in_use(lease.name(), node, &occupant, limit));
+                return Err(in_vain(lease, node, &obstacle, patience.limit(obstacle.is_predecessor())));
             }
             // A holder that renews every few seconds does not make the status change as often.
-            let is_shown = shown.as_ref().is_some_and(|(before, _)| {
-                before.holder == occupant.holder && before.until.is_none_or(|until| until > now())
-            });
-            if !is_shown {
+            if !shown.as_ref().is_some_and(|(before, _)| before.still_says(&obstacle)) {
                 let since = shown.as_ref().map(|(_, waiting)| waiting.since);
-                let waiting = waiting(lease.name(), &occupant, rest);
+                let waiting = waiting(lease, &obstacle, rest);
                 let waiting = Waiting { since: since.unwrap_or(waiting.since), ..waiting };
-                tracing::info!(lease = lease.name(), holder = %occupant.holder, "another holds the Lease of the machine; it is waited for");
+                tracing::info!(lease = lease.name(), what = %waiting.what, "the Lease of the machine is waited for");
                 self.show(&waiting, number).await;
-                shown = Some((occupant, waiting));
+                shown = Some((obstacle.clone(), waiting));
             }
             checks += 1;
             let pause = pause(checks, self.seed()).min(rest);
@@ -160,14 +179,26 @@ impl UpdateWorker<'_> {
                 }
                 end = self.abandoned() => if let End::Failed(failure) = end { return Err(failure) },
             }
+            patience.spend(obstacle.is_predecessor(), asked.elapsed());
+        }
+    }
+
+    /// Tries once to take the Lease. Repeats the requests while the API server is unavailable.
+    async fn obstacle(&self, lease: &MachineLease) -> Result<Held, Obstacle> {
+        let is_dead = |runner: &str| self.context.membership.is_gone(runner);
+        let object = format!("Lease {}", lease.name());
+        match answer(&object, || lease.attempt(is_dead)).await {
+            Ok(Taking::Held(held)) => Ok(held),
+            Ok(Taking::Other(occupant)) => Err(Obstacle::Occupant(occupant)),
+            Err(error) => Err(Obstacle::Refused(chain(&error))),
         }
     }
 
     /// Writes a status that shows the wait.
     async fn show(&mut self, waiting: &Waiting, number: u32) {
-        self.view.waits.retain(|waiting| waiting.reason != Reason::NodeInUse);
+        self.view.waits.retain(|waiting| !is_for_lease(waiting));
         self.view.waits.push(waiting.clone());
-        self.view.awaited = Some(Failure::new(Reason::NodeInUse, waiting.as_text()));
+        self.view.awaited = Some(Failure::new(waiting.reason, waiting.as_text()));
         self.publish(&Phase::Working, number).await;
     }
 
@@ -237,6 +268,12 @@ impl UpdateWorker<'_> {
     }
 }
 
+/// Whether an attempt that has failed for this reason does not count, after `yielded` others that did not: it has
+/// ended because the Lease was lost. A wrong password is one also while the Lease is lost.
+fn yields(reason: Reason, lost: Option<&Lost>, yielded: u32) -> bool {
+    reason == Reason::NodeInUse && lost.is_some() && yielded < MAX_YIELDS
+}
+
 /// Returns the loss of a Lease when it happens.
 async fn loss(losing: Option<watch::Receiver<Option<Lost>>>) -> Lost {
     if let Some(mut losing) = losing
@@ -263,64 +300,18 @@ fn lost_words(lease: &str, lost: &Lost) -> Option<String> {
     }
 }
 
-/// Describes the wait for the holder of a Lease.
-fn waiting(lease: &str, occupant: &Occupant, rest: Duration) -> Waiting {
-    let holder = shown_name(&occupant.holder);
-    let what = format!("{holder} to release Lease {lease} ({})", terms(occupant));
-    Waiting::new(Reason::NodeInUse, what, &holder, rest)
-}
-
-/// Describes since when and until when a Lease is held.
-fn terms(occupant: &Occupant) -> String {
-    let since = occupant.since.map(|since| format!("held since {since}, ")).unwrap_or_default();
-    match occupant.until {
-        Some(until) => format!("{since}valid until {until} unless it is renewed"),
-        None => format!("{since}valid until it is deleted"),
-    }
-}
-
-/// Returns the failure after a wait that was in vain.
-fn in_use(lease: &str, node: &str, occupant: &Occupant, limit: Duration) -> Failure {
-    let words = format!(
-        "{node} is in use: {} holds Lease {lease} ({}). It was waited for {} s; --wait-seconds of the operator sets how long. If the holder does not exist any more, delete the Lease",
-        shown_name(&occupant.holder),
-        terms(occupant),
-        limit.as_secs()
-    );
-    Failure::new(Reason::NodeInUse, words)
-}
-
-/// Returns a holder's name without what could spoil a line.
-fn shown_name(holder: &str) -> String {
-    holder.chars().filter(|c| !c.is_control()).take(MAX_HOLDER_LEN).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use farrier_update::Millis;
 
-    fn occupant(until: Option<Millis>) -> Occupant {
-        let since = Some(Millis(1_764_500_000_000));
-        Occupant { holder: "node-\nmaintenance".into(), since, until, soon: false }
-    }
-
-    /// Otherwise nobody would know whom to ask to leave a machine, or how long that may take.
+    /// Otherwise a wrong password is offered again until the account is locked, because the Lease was lost meanwhile.
     #[test]
-    fn the_holder_is_named_with_its_terms_and_the_next_step() {
-        let until = Some(Millis(1_764_503_600_000));
-        let shown = waiting("managednode-db", &occupant(until), Duration::from_mins(1));
-        assert_eq!((shown.reason, shown.short.as_str()), (Reason::NodeInUse, "node-maintenance"));
-        let terms = "held since 2025-11-30T10:53:20Z, valid until 2025-11-30T11:53:20Z unless it is renewed";
-        assert_eq!(shown.what, format!("node-maintenance to release Lease managednode-db ({terms})"));
-        let failure = in_use("managednode-db", "db", &occupant(until), Duration::from_mins(1));
-        for words in
-            ["db is in use: node-maintenance holds", terms, "60 s", "--wait-seconds", "delete the Lease"]
-        {
-            assert!(failure.message.contains(words), "{words}: {}", failure.message);
-        }
-        let endless = waiting("managednode-db", &occupant(None), Duration::from_mins(1));
-        assert!(endless.what.ends_with("valid until it is deleted)"), "{}", endless.what);
+    fn only_an_end_because_of_the_lost_lease_is_repeated_without_counting() {
+        let lost = Some(&Lost::NotRenewed);
+        assert!(yields(Reason::NodeInUse, lost, 0) && yields(Reason::NodeInUse, lost, MAX_YIELDS - 1));
+        assert!(!yields(Reason::NodeInUse, lost, MAX_YIELDS), "two tools that take it from each other");
+        assert!(!yields(Reason::NodeInUse, None, 0), "it was never held");
+        assert!(!yields(Reason::PasswordRejected, lost, 0) && !yields(Reason::InstallerFailed, lost, 0));
     }
 
     /// Otherwise each takeover by another runner would look like a theft.

@@ -36,10 +36,10 @@ impl UpdateWorker<'_> {
             | End::Inventoried
             | End::Cancelled => return None,
         };
-        if self.ownership.yields() {
+        if self.ownership.yields(failure.reason) {
             return Some((failure, Retry::At(now())));
         }
-        let tries = tries(number, goal, self.shown.planning_attempts);
+        let tries = tries(number, goal, self.shown.planning_attempts, self.ownership.yielded());
         let retry = after_failure(failure.reason, tries, self.retries(), self.seed(), now());
         Some((failure, retry))
     }
@@ -73,7 +73,7 @@ impl UpdateWorker<'_> {
                     loaded => loaded,
                 };
             let failure = match &loaded {
-                Ok(attempt) => match self.own(number, true).await {
+                Ok(attempt) => match self.own(number, Goal::CleanUp, true).await {
                     Ok(_) => Box::pin(self.clean_once(attempt, number)).await,
                     Err(failure) => Some(failure),
                 },
@@ -102,8 +102,11 @@ impl UpdateWorker<'_> {
         let visible = |seen: &View| cleaning(&kept, seen);
         let (end, seen) = self.published(attempt, number, stop, first, visible).await;
         count::looked(&self.context.metrics, seen.clean.as_ref());
-        self.view =
-            View { clean: seen.clean.or(kept.clean), leases: seen.leases, leftovers: seen.leftovers, ..kept };
+        let (clean, leftovers) = match seen.clean {
+            Some(clean) => (Some(clean), seen.leftovers),
+            None => (kept.clean.clone(), kept.leftovers.clone()),
+        };
+        self.view = View { clean, leases: seen.leases, leftovers, ..kept };
         match end {
             End::Failed(failure) => Some(failure),
             End::Finished(_) | End::Planned | End::Inventoried | End::Cancelled => None,
@@ -158,6 +161,7 @@ impl UpdateWorker<'_> {
         match intent {
             Ok(Intent::Run) => {
                 self.approved = Some(now());
+                self.ownership.forget_yields();
                 // Unset if the plan was made by an operator version that did not record the number.
                 self.shown.planning_attempts.get_or_insert(number);
                 // What the plan took says nothing about the update.
@@ -183,14 +187,15 @@ fn cleaning(kept: &View, seen: &View) -> View {
 }
 
 /// Returns how many attempts at this goal were made. Attempts to make the plan do not count as attempts to
-/// apply it.
-fn tries(number: u32, goal: Goal, planning_attempts: Option<u32>) -> u32 {
-    match goal {
+/// apply it, and those that ended because the Lease was lost, `yielded`, not at all.
+fn tries(number: u32, goal: Goal, planning_attempts: Option<u32>, yielded: u32) -> u32 {
+    let made = match goal {
         Goal::Plan => number,
         Goal::Inventory | Goal::Update | Goal::CleanUp => {
             number.saturating_sub(planning_attempts.unwrap_or(0))
         }
-    }
+    };
+    made.saturating_sub(yielded)
 }
 
 pub(super) fn now() -> Millis {
@@ -230,8 +235,15 @@ mod tests {
     /// without a limit.
     #[test]
     fn attempts_to_plan_and_to_apply_are_counted_separately() {
-        assert_eq!([1, 2].map(|number| tries(number, Goal::Plan, Some(number))), [1, 2]);
-        assert_eq!([3, 4].map(|number| tries(number, Goal::Update, Some(2))), [1, 2]);
-        assert_eq!(tries(2, Goal::Inventory, None), 2);
+        assert_eq!([1, 2].map(|number| tries(number, Goal::Plan, Some(number), 0)), [1, 2]);
+        assert_eq!([3, 4].map(|number| tries(number, Goal::Update, Some(2), 0)), [1, 2]);
+        assert_eq!(tries(2, Goal::Inventory, None, 0), 2);
+    }
+
+    /// Otherwise a machine whose Lease was taken twice has no retry left when its network fails once.
+    #[test]
+    fn attempts_that_ended_because_the_lease_was_lost_do_not_count() {
+        assert_eq!(tries(3, Goal::Update, None, 2), 1);
+        assert_eq!(tries(5, Goal::Update, Some(2), 2), 1);
     }
 }

@@ -190,6 +190,8 @@ impl UpdateWorker<'_> {
         match answer(&object, || lease.attempt(is_dead)).await {
             Ok(Taking::Held(held)) => Ok(held),
             Ok(Taking::Other(occupant)) => Err(Obstacle::Occupant(occupant)),
+            // The error itself has the whole answer in it, beside its words.
+            Err(kube::Error::Api(status)) => Err(Obstacle::Refused(status.message)),
             Err(error) => Err(Obstacle::Refused(chain(&error))),
         }
     }

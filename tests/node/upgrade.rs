@@ -1,7 +1,7 @@
 //! `helm upgrade` during a run, from an earlier version of the chart.
 //!
 //! `previous.tgz` is the chart of commit f949b01 without CRDs and dashboard, which the test does not
-//! use: it has fewer values and other hooks, and still starts the current operator. The image is the
+//! use, and with the right to the Leases of machines, which the current operator needs: it has fewer values and other hooks, and still starts the current operator. The image is the
 //! current one, because building an older one would take minutes. docs/adr/0014 says when the chart is
 //! replaced.
 

@@ -8,7 +8,8 @@
 //! 4. Nodes are started in the order of their names, as many as `maxConcurrent` allows. No
 //!    node is started before the network paths to it are open and its turn is recorded. A node
 //!    is not started before its stage is open and those that the run's order puts before it have
-//!    succeeded, nor while a partner is in flight. No node is started after a budget is passed. An order that contradicts itself ends a run that has not begun.
+//!    succeeded, nor while a partner is in flight. No node is started after a budget is passed. An
+//!    order that contradicts itself ends a run that has not begun.
 //! 5. When no work is left, the network paths are closed, and then the run ends.
 //! 6. No run ends, and no list is recorded, because of an absence that only a cache shows.
 

@@ -104,6 +104,10 @@ fn not_repeated(observed: &Observed, fleet: &Fleet<'_>, problem: &RetryProblem) 
             let end = RunEnd { succeeded: false, reason: Reason::RetryDiffers, message };
             conclude(observed, fleet, Vec::new(), Vec::new(), &State::Ended(end))
         }
+        // The user may have created the baseline again with its earlier content, which a cache does not show yet.
+        RetryProblem::Differs { .. } if !observed.arrivals.confirmed => {
+            unconfirmed(observed, fleet, Vec::new())
+        }
         RetryProblem::Differs { run, fields } => {
             let fields = fields.join(", spec.");
             let message = format!(

@@ -5,8 +5,8 @@ use crate::model::NodeName;
 use crate::reason::Reason;
 use crate::run::tests::{done, effects, end, failed, free, observed, of_kind, planned, waits, working};
 use crate::run::{
-    CondStatus, Decision, Desired, Intent, MachineKind, Manager, NodeEnd, Observed, StageState, TargetFacts,
-    decide,
+    CondStatus, Decision, Desired, Intent, MachineKind, Manager, NodeEnd, Observed, RetryProblem, StageState,
+    TargetFacts, decide,
 };
 
 /// Returns a stage with all nodes that earlier stages left.
@@ -311,6 +311,20 @@ fn stages_come_before_the_order_of_types() {
     let mut seen = staged(&[canary(), stage("rest")], [(0, succeeded()), (1, bmc()), (1, server())]);
     seen.run.stages[0].finished_at = Some(Millis(0));
     assert_eq!(waits(&decide(&seen)), "b:InProgress c:WaitingForPredecessor");
+}
+
+/// Only a cache may show that the baseline is another one.
+#[test]
+fn a_run_that_differs_from_the_one_that_it_repeats_ends_in_a_confirmed_view() {
+    let mut seen = observed(Desired::Run, [free()]);
+    seen.run.targets_recorded = false;
+    let run = crate::model::RunName::from("r12");
+    seen.run.retry = Some(RetryProblem::Differs { run, fields: vec!["baselineRef".to_owned()] });
+    seen.arrivals.confirmed = false;
+    let decision = decide(&seen);
+    assert!(decision.confirm && end(&decision).is_none());
+    seen.arrivals.confirmed = true;
+    assert_eq!(end(&decide(&seen)), Some((false, Reason::RetryDiffers)));
 }
 
 /// A node that was named and is not there is waited for, and then has failed.

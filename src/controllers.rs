@@ -34,7 +34,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::Instrument as _;
-pub(crate) use update_run::rehearsed;
+pub(crate) use update_run::{plans_of, rehearsed};
 
 /// Changes within this time are handled by one decision.
 const DEBOUNCE: Duration = Duration::from_millis(50);

@@ -63,6 +63,18 @@ fn a_run_that_would_be_stopped() {
     expect("tests/rehearse/stopped.txt", &text);
 }
 
+/// Who may be out of service when is what the owners of machines ask.
+#[test]
+fn each_machine_has_its_time() {
+    let (code, text, _) = rehearse(&["-f", SITE, "-o", "wide", "--no-approvals"]);
+    let machines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("NODE ")).collect();
+    assert_eq!((code, machines.len()), (1, 23), "{text}");
+    let words = |line: &&str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(&machines[1]), ["db-05", "canary", "+0s", "+15m", "assumed", "no", "not", "planned"]);
+    assert_eq!(words(&machines[2]), ["db-01", "first", "+25m", "+50m", "known", "no", "not", "planned"]);
+    assert_eq!(words(&machines[6])[1..4], ["rest", "never", "never"], "nobody approves it");
+}
+
 /// The relations and labels of the objects reach the rehearsal: the module waits for its enclosure, the machine on
 /// hold is left out, and the canary is one of those that the selector selects.
 #[test]

@@ -316,6 +316,13 @@ pub struct PlannedComponent {
     pub message: String,
 }
 
+impl PlannedComponent {
+    /// Returns whether the component is to be installed.
+    pub fn installs(&self) -> bool {
+        self.action == "Install"
+    }
+}
+
 /// The result of one component.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

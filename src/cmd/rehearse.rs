@@ -1,5 +1,6 @@
 //! `farrier rehearse`: plays a run over a simulated fleet, with the decisions that the operator would make.
 
+mod machines;
 mod rate;
 mod report;
 mod source;
@@ -11,6 +12,7 @@ use crate::controllers::rehearsed;
 use crate::convert::{self, millis};
 use anyhow::Context as _;
 use farrier_update::rehearsal::{Model, rehearse};
+use machines::Plans;
 use rate::Rate;
 use report::Report;
 use source::Objects;
@@ -68,7 +70,8 @@ pub struct Args {
     #[arg(long)]
     no_approvals: bool,
 
-    /// Output format: table or json.
+    /// Output format: table, wide or json. Wide also shows each machine: when it is worked on, what is changed on it
+    /// and whether it restarts, if the run is planned.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Format,
 }
@@ -77,6 +80,7 @@ pub struct Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Table,
+    Wide,
     Json,
 }
 
@@ -86,8 +90,9 @@ impl FromStr for Format {
     fn from_str(word: &str) -> anyhow::Result<Self> {
         Ok(match word.to_ascii_lowercase().as_str() {
             "table" => Self::Table,
+            "wide" => Self::Wide,
             "json" => Self::Json,
-            _ => anyhow::bail!("`{word}` is no format; known are: table, json"),
+            _ => anyhow::bail!("`{word}` is no format; known are: table, wide, json"),
         })
     }
 }
@@ -113,7 +118,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Returns what is printed, and what would stop the run.
 fn answer(args: &Args, objects: &Objects) -> anyhow::Result<(String, Option<String>)> {
-    let Objects { run, nodes, updates, runs } = objects;
+    let Objects { run, nodes, updates, runs, baseline } = objects;
     let window = convert::window(&run.spec).map_err(anyhow::Error::msg)?;
     let model = Model {
         duration: args.duration,
@@ -124,9 +129,17 @@ fn answer(args: &Args, objects: &Objects) -> anyhow::Result<(String, Option<Stri
     };
     let observed = rehearsed(run, nodes, updates, runs, millis(&condition::now()));
     let rehearsal = rehearse(observed, window.as_ref(), &model);
-    let report = Report { run: &args.run, rehearsal: &rehearsal, model: &model, window: window.as_ref() };
+    let plans = Plans::new(run, updates, baseline.as_ref());
+    let report = Report {
+        run: &args.run,
+        rehearsal: &rehearsal,
+        model: &model,
+        window: window.as_ref(),
+        plans: &plans,
+    };
     let text = match args.output {
         Format::Table => report.table(),
+        Format::Wide => report.table() + "\n" + &report.machines(),
         Format::Json => report.json()?,
     };
     Ok((text, report.problem()))

@@ -9,7 +9,7 @@ mod relations;
 mod status;
 
 pub(super) use facts::facts;
-pub(crate) use rehearsed::rehearsed;
+pub(crate) use rehearsed::{plans_of, rehearsed};
 
 use super::Context;
 use crate::api::update_run::UpdateRunStatus;

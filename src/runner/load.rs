@@ -245,7 +245,7 @@ pub(super) fn approved(status: &NodeUpdateStatus, run: &UpdateRun) -> Option<App
     let works = actions::read(&status.actions).iter().any(|action| action.verb.is_work());
     let begun = works || status.components.iter().any(|component| component.started_at.is_some());
     let digest = status.plan_digest.clone().filter(|_| !begun)?;
-    let installs = status.plan.iter().filter(|planned| planned.action == "Install");
+    let installs = status.plan.iter().filter(|planned| planned.installs());
     let installs =
         installs.map(|planned| (planned.name.clone(), (planned.from.clone(), planned.to.clone()))).collect();
     Some(ApprovedPlan { digest, installs })

@@ -18,7 +18,7 @@ mod result;
 mod tests;
 
 pub use model::{Fate, Model, Permille};
-pub use result::{Ending, Halted, Pause, Rehearsal, Span, StageSpan};
+pub use result::{Ending, Halted, Pause, PlayedNode, Rehearsal, Span, StageSpan};
 
 use crate::run::Observed;
 use crate::window::Window;

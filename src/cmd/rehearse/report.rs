@@ -1,13 +1,16 @@
 //! Renders a rehearsal.
 
+use super::machines::Plans;
 use anyhow::Context as _;
-use farrier_update::rehearsal::{Ending, Fate, Model, Permille, Rehearsal, Span, StageSpan};
+use farrier_update::rehearsal::{Ending, Fate, Model, Permille, PlayedNode, Rehearsal, Span, StageSpan};
 use farrier_update::{Millis, Reason, Window};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 const HEAD: [&str; 8] =
     ["STAGE", "MACHINES", "BEGINS", "ENDS", "SUCCEEDED", "FAILED", "UNREACHABLE", "NOT BEGUN"];
+
+const MACHINES_HEAD: [&str; 7] = ["NODE", "STAGE", "BEGINS", "ENDS", "DURATION", "RESTARTS", "CHANGES"];
 
 /// How many machines of the critical path are named at each of its ends.
 const FEW: usize = 3;
@@ -19,6 +22,7 @@ pub(super) struct Report<'a> {
     pub(super) rehearsal: &'a Rehearsal,
     pub(super) model: &'a Model,
     pub(super) window: Option<&'a Window>,
+    pub(super) plans: &'a Plans<'a>,
 }
 
 impl Report<'_> {
@@ -41,24 +45,32 @@ impl Report<'_> {
 
     /// Renders a table of the stages, and what follows from it.
     pub(super) fn table(&self) -> String {
-        let mut lines = vec![HEAD.map(str::to_owned)];
-        lines.extend(self.rehearsal.stages.iter().map(|stage| self.line(stage)));
-        let mut text = String::new();
-        let width = |column: usize| {
-            lines.iter().map(|line| line.get(column).map_or(0, String::len)).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
-        for line in &lines {
-            let cells: Vec<String> =
-                line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
-            text.push_str(cells.join("  ").trim_end());
-            text.push('\n');
-        }
+        let mut text = aligned(HEAD, self.rehearsal.stages.iter().map(|stage| self.line(stage)));
         for sentence in self.sentences() {
             text.push_str(&sentence);
             text.push('\n');
         }
         text
+    }
+
+    /// Renders a table of the machines: who is worked on when, what is changed, and who restarts.
+    pub(super) fn machines(&self) -> String {
+        let line = |played: &PlayedNode| {
+            let time = |time: Option<Millis>| time.map_or_else(|| "never".to_owned(), |time| self.time(time));
+            let stage = self.rehearsal.stages.get(played.stage).and_then(|stage| stage.name.clone());
+            let work = played.work.as_ref();
+            let planned = self.plans.machine(&played.node);
+            [
+                played.node.to_string(),
+                stage.unwrap_or_else(|| "(all)".to_owned()),
+                time(work.map(|span| span.began)),
+                time(work.map(|span| span.ended)),
+                if played.known { "known" } else { "assumed" }.to_owned(),
+                planned.restarts.word().to_owned(),
+                planned.changes(),
+            ]
+        };
+        aligned(MACHINES_HEAD, self.rehearsal.nodes.iter().map(line))
     }
 
     /// Renders everything for programs. Times are seconds after the beginning.
@@ -72,6 +84,17 @@ impl Report<'_> {
                 "begins": stage.began.map(seconds), "ends": stage.ended.map(seconds),
                 "succeeded": stage.succeeded, "failed": stage.failed, "unreachable": stage.unreachable,
                 "notBegun": stage.not_begun,
+            })
+        };
+        let machine = |played: &PlayedNode| {
+            let planned = self.plans.machine(&played.node);
+            json!({
+                "node": played.node.0, "stage": stages.get(played.stage).and_then(|stage| stage.name.as_ref()),
+                "begins": played.work.as_ref().map(|work| seconds(work.began)),
+                "ends": played.work.as_ref().map(|work| seconds(work.ended)),
+                "result": played.work.as_ref().map(|work| name(work.fate)), "durationKnown": played.known,
+                "planned": planned.components.is_some(), "changes": planned.installed(),
+                "restarts": planned.restarts.word(),
             })
         };
         let (reason, message) = match ending {
@@ -94,6 +117,7 @@ impl Report<'_> {
             "hasEnded": matches!(ending, Ending::Ended(_)), "reason": reason.as_str(), "message": message,
             "goesThrough": self.problem().is_none(),
             "nodes": counts.total, "stages": stages.iter().map(stage).collect::<Vec<_>>(),
+            "machines": self.rehearsal.nodes.iter().map(machine).collect::<Vec<_>>(),
             "halted": halted, "pauses": pauses, "approvalsAssumed": self.rehearsal.approved,
             "criticalPath": self.rehearsal.critical_path.iter().map(span).collect::<Vec<_>>(),
             "mostInProgress": self.rehearsal.most_in_progress,
@@ -135,9 +159,19 @@ impl Report<'_> {
         }
         let (begun, known, default) = (rehearsal.begun, rehearsal.known, in_words(self.model.duration));
         sentences.push(format!(
-            "durations: recorded for {known} of the {begun} machines begun; unknown for {}, for which {default} is assumed (--duration)",
+            "durations: known for {known} of the {begun} machines begun; unknown for {}, for which {default} is assumed (--duration)",
             begun.saturating_sub(known)
         ));
+        let planned: Vec<_> = rehearsal.nodes.iter().map(|played| self.plans.machine(&played.node)).collect();
+        let with_plan = planned.iter().filter(|planned| planned.components.is_some());
+        let unchanged = with_plan.clone().filter(|planned| planned.installed().is_empty()).count();
+        match with_plan.count() {
+            0 => {}
+            count => sentences.push(format!(
+                "plans: {count} of {} machines are planned; {unchanged} of these need no change and take no time",
+                planned.len()
+            )),
+        }
         sentences.push(format!(
             "assumed: {} of machines fail, {} are not reached (seed {}); plans take no time; other runs do not interfere; the baseline is valid",
             percent(self.model.failing),
@@ -185,6 +219,25 @@ impl Report<'_> {
     fn relative(&self, time: Millis) -> String {
         format!("+{}", in_words(time.since(self.rehearsal.began)))
     }
+}
+
+/// Renders a table with columns of equal width.
+fn aligned<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let lines: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    let mut widths = [0; N];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.len());
+        }
+    }
+    let mut text = String::new();
+    for line in &lines {
+        let cells: Vec<String> =
+            line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 /// Returns a duration as users write it.

@@ -1,6 +1,6 @@
 //! Reads the run and its machines from the cluster or from files.
 
-use crate::api::{ManagedNode, NodeUpdate, UpdateRun};
+use crate::api::{Baseline, LABEL_RUN, ManagedNode, NodeUpdate, UpdateRun};
 use crate::cmd::cluster;
 use crate::cmd::ports::files;
 use anyhow::Context as _;
@@ -17,6 +17,8 @@ pub(super) struct Objects {
     pub(super) nodes: Vec<Arc<ManagedNode>>,
     pub(super) updates: Vec<Arc<NodeUpdate>>,
     pub(super) runs: Vec<Arc<UpdateRun>>,
+    /// The baseline of the run; `None` if it does not exist or is not known.
+    pub(super) baseline: Option<Baseline>,
 }
 
 impl Objects {
@@ -34,14 +36,23 @@ impl Objects {
         let runs: Api<UpdateRun> = Api::namespaced(client.clone(), &namespace);
         let run = runs.get_opt(name).await.map_err(asking)?;
         let run = run.with_context(|| cluster::missing("UpdateRun", name, &namespace))?;
+        let everything = ListParams::default();
         // Only a run that repeats another one depends on other runs.
-        let (mut others, mut updates) = (Vec::new(), Vec::new());
-        if run.spec.retry_of.is_some() {
-            others = all(&client, &namespace).await.map_err(asking)?;
-            updates = all(&client, &namespace).await.map_err(asking)?;
-        }
-        let nodes = all(&client, &namespace).await.map_err(asking)?;
-        Ok(Self { run, nodes, updates, runs: others })
+        let (others, updates) = if run.spec.retry_of.is_some() {
+            let others = all(&client, &namespace, &everything).await.map_err(asking)?;
+            (others, all(&client, &namespace, &everything).await.map_err(asking)?)
+        } else {
+            let own = ListParams::default().labels(&format!("{LABEL_RUN}={name}"));
+            (Vec::new(), all(&client, &namespace, &own).await.map_err(asking)?)
+        };
+        let baseline = match &run.spec.baseline_ref {
+            Some(named) => {
+                Api::namespaced(client.clone(), &namespace).get_opt(&named.name).await.map_err(asking)?
+            }
+            None => None,
+        };
+        let nodes = all(&client, &namespace, &everything).await.map_err(asking)?;
+        Ok(Self { run, nodes, updates, runs: others, baseline })
     }
 
     /// Reads the objects from files.
@@ -59,12 +70,12 @@ impl Objects {
         );
         let here = |node: &ManagedNode| node.metadata.namespace == run.metadata.namespace;
         let nodes = found.nodes.into_iter().filter(here).map(Arc::new).collect();
-        Ok(Self { run, nodes, updates: Vec::new(), runs: Vec::new() })
+        Ok(Self { run, nodes, updates: Vec::new(), runs: Vec::new(), baseline: None })
     }
 }
 
-/// Returns all objects of a kind in a namespace.
-async fn all<K>(client: &Client, namespace: &str) -> Result<Vec<Arc<K>>, kube::Error>
+/// Returns the selected objects of a kind in a namespace.
+async fn all<K>(client: &Client, namespace: &str, selected: &ListParams) -> Result<Vec<Arc<K>>, kube::Error>
 where
     K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
         + Clone
@@ -72,5 +83,5 @@ where
         + DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    Ok(api.list(&ListParams::default()).await?.items.into_iter().map(Arc::new).collect())
+    Ok(api.list(selected).await?.items.into_iter().map(Arc::new).collect())
 }

@@ -3,6 +3,7 @@
 use super::members::Members;
 use super::observe::{run_facts, target};
 use super::relations::Neighbours;
+use crate::api::node_update::PlannedComponent;
 use crate::api::update_run::Operation;
 use crate::api::{ManagedNode, NodeUpdate, UpdateRun};
 use crate::drivers::Register;
@@ -13,8 +14,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Returns what a run would observe that begins now. Whatever it has done is left out, and its baseline is taken as
-/// valid. `nodes` and `updates` are those of its namespace, `runs` its other runs.
+/// Returns what a run would observe that begins now. Whatever it has done is left out, except that machines which are
+/// planned and have nothing to install take no time; its baseline is taken as valid. `nodes` and `updates` are those of
+/// its namespace, `runs` its other runs.
 pub(crate) fn rehearsed(
     run: &UpdateRun,
     nodes: &[Arc<ManagedNode>],
@@ -27,6 +29,7 @@ pub(crate) fn rehearsed(
     let neighbours = Neighbours::new(run, nodes, &[], &[]);
     let by_name: BTreeMap<String, &ManagedNode> =
         nodes.iter().map(|node| (node.name_any(), &**node)).collect();
+    let plans = plans_of(run, updates);
     let mut targets = BTreeMap::new();
     let mut with_engine = None;
     let register = Register::default();
@@ -34,6 +37,9 @@ pub(crate) fn rehearsed(
         let node = by_name.get(name).copied();
         let mut facts = target(run, &neighbours, name, node, None);
         facts.selected_by = members.selected_by(node);
+        if plans.get(name.as_str()).is_some_and(|plan| !plan.iter().any(PlannedComponent::installs)) {
+            facts.expected = Some(Duration::ZERO);
+        }
         targets.insert(NodeName::from(name.as_str()), facts);
         let class = node.and_then(|node| register.class(node.spec.type_, node.spec.product.as_deref()));
         if class.is_some_and(|class| class.abilities().takes_engine) {
@@ -57,4 +63,17 @@ pub(crate) fn rehearsed(
         targets,
         busy_elsewhere: BTreeMap::new(),
     }
+}
+
+/// Returns what the run has planned, by machine. A machine without a plan is missing.
+pub(crate) fn plans_of<'a>(
+    run: &UpdateRun,
+    updates: &'a [Arc<NodeUpdate>],
+) -> BTreeMap<&'a str, &'a [PlannedComponent]> {
+    let run = run.name_any();
+    let own = updates.iter().filter(|update| update.spec.run_ref.name == run);
+    let plan = |update: &'a Arc<NodeUpdate>| Some(update.status.as_ref()?.plan.as_slice());
+    own.filter_map(|update| Some((update.spec.node_ref.name.as_str(), plan(update)?)))
+        .filter(|(_, plan)| !plan.is_empty())
+        .collect()
 }

@@ -1,11 +1,12 @@
 //! Plays a run.
 
-use super::{Ending, Fate, Halted, Model, Pause, Rehearsal, Span, StageSpan};
+use super::{Ending, Fate, Halted, Model, Pause, PlayedNode, Rehearsal, Span, StageSpan};
 use crate::model::{Millis, NodeName, RunnerName};
 use crate::reason::Reason;
 use crate::run::{
     Approval, ApprovalGiven, Arrivals, Decision, Desired, Effect, Intent, NetworkPaths, NodeEnd, Observed,
-    PathState, Runners, Stage, StageRecord, StageSummary, UpdateFacts, UpdatePhase, Wake, decide,
+    PathState, Runners, Stage, StageRecord, StageSummary, TargetFacts, UpdateFacts, UpdatePhase, Wake,
+    decide,
 };
 use crate::window::{Window, WindowState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -224,6 +225,7 @@ impl<'a> Play<'a> {
             ended: self.observed.now,
             counts: decision.status.counts,
             stages: self.stages(),
+            nodes: self.nodes(),
             halted: self.halted.clone().map(|(at, message)| Halted { at, message, not_begun: halted_nodes }),
             critical_path: self.critical_path(),
             most_in_progress: self.most_in_progress,
@@ -258,6 +260,19 @@ impl<'a> Play<'a> {
             }
         }
         stages
+    }
+
+    fn nodes(&self) -> Vec<PlayedNode> {
+        let played = |(node, facts): (&NodeName, &TargetFacts)| PlayedNode {
+            node: node.clone(),
+            stage: facts.stage,
+            known: facts.expected.is_some(),
+            work: self.spans.get(node).cloned(),
+        };
+        let mut nodes: Vec<PlayedNode> = self.observed.targets.iter().map(played).collect();
+        let begun = |node: &PlayedNode| node.work.as_ref().map(|work| work.began);
+        nodes.sort_by_key(|node| (begun(node).is_none(), begun(node)));
+        nodes
     }
 
     /// Goes back from the node that ended last: before each comes the node whose end let it begin, or after a pause

@@ -18,6 +18,8 @@ pub struct Rehearsal {
     pub counts: Counts,
     /// The stages; one without a name if the run has none.
     pub stages: Vec<StageSpan>,
+    /// The nodes in the order in which they were begun, and then those that were not begun, by name.
+    pub nodes: Vec<PlayedNode>,
     /// What let the run start no further nodes.
     pub halted: Option<Halted>,
     /// The nodes that determined when the run ended, first to last: each was begun when the one before it ended, or
@@ -79,6 +81,19 @@ pub struct Halted {
     pub message: String,
     /// How many nodes were not begun because of it.
     pub not_begun: usize,
+}
+
+/// How a node went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlayedNode {
+    /// The node.
+    pub node: NodeName,
+    /// The index of its stage in [`Rehearsal::stages`].
+    pub stage: usize,
+    /// Whether its duration is known from earlier updates or from its plan.
+    pub known: bool,
+    /// The work on it; `None` if it was not begun.
+    pub work: Option<Span>,
 }
 
 /// The work on a node.

@@ -29,6 +29,10 @@ const WORK: Buckets =
 /// Buckets for requests: from a local response to an overloaded server.
 const ANSWER: Buckets = Buckets(&[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
 
+/// Buckets for decisions: from a run of ten machines to one of a hundred thousand.
+const DECISION: Buckets =
+    Buckets(&[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0]);
+
 /// The metrics of all components. Clones share the same counters.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -65,6 +69,8 @@ pub struct Metrics {
     pub reconciles: Counters<1>,
     /// Duration of reconciliations.
     pub reconcile_duration: Histograms<0>,
+    /// Duration of decisions.
+    pub decision_duration: Histograms<0>,
     /// Requests to the API server, by verb, resource and result.
     pub api_requests: Counters<3>,
     /// Duration of requests to the API server, by verb.
@@ -109,6 +115,7 @@ impl Metrics {
             log_dropped: Counters::register(&mut r, &c::LOG_DROPPED),
             reconciles: Counters::register(&mut r, &c::RECONCILES),
             reconcile_duration: Histograms::register(&mut r, &c::RECONCILE_DURATION, ANSWER),
+            decision_duration: Histograms::register(&mut r, &c::DECISION_DURATION, DECISION),
             api_requests: Counters::register(&mut r, &c::API_REQUESTS),
             api_request_duration: Histograms::register(&mut r, &c::API_REQUEST_DURATION, ANSWER),
             watch_interruptions: Counters::register(&mut r, &c::WATCH_INTERRUPTIONS),

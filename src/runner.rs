@@ -106,6 +106,9 @@ struct Tasks {
     under_way: HashMap<String, TaskHandle>,
     /// NodeUpdates that are released already, although the cache may not show that yet.
     released: HashSet<String>,
+    /// Number of released NodeUpdates above which those that are gone are forgotten. It grows with what is left, so
+    /// that not every end looks through all NodeUpdates.
+    prune_at: usize,
     /// NodeUpdates whose run is gone.
     orphans: HashSet<String>,
     /// NodeUpdates whose run is not in the cache, while the API server is asked whether the run is gone.
@@ -121,7 +124,7 @@ enum Note {
     Run { uid: String, update: ObjectRef<NodeUpdate>, is_there: bool },
 }
 
-/// Number of released NodeUpdates that are remembered beyond those in the cache, before old ones are pruned.
+/// Number of released NodeUpdates that are remembered at least, before those that are gone are forgotten.
 const PRUNE_THRESHOLD: usize = 1024;
 
 /// Works on every assigned NodeUpdate until `changed` ends.
@@ -132,7 +135,8 @@ pub async fn run(context: Arc<Context>, mut changed: mpsc::UnboundedReceiver<(St
     let caches = context.caches.clone();
     let holds = context.holds.clone();
     let (under_way, released, orphans, asked) = Default::default();
-    let mut tasks = Tasks { context, under_way, released, orphans, asked, notes: notes_send };
+    let mut tasks =
+        Tasks { context, under_way, released, prune_at: PRUNE_THRESHOLD, orphans, asked, notes: notes_send };
     let mut holding = false;
     loop {
         tasks.context.heartbeat.heartbeat();
@@ -178,10 +182,11 @@ impl Tasks {
         self.under_way.remove(&uid);
         self.orphans.remove(&uid);
         self.released.insert(uid);
-        let known = self.context.caches.updates.state();
-        if self.released.len() > known.len() + PRUNE_THRESHOLD {
-            let known: HashSet<String> = known.iter().filter_map(|u| u.uid()).collect();
+        if self.released.len() > self.prune_at {
+            let known: HashSet<String> =
+                self.context.caches.updates.state().iter().filter_map(|u| u.uid()).collect();
             self.released.retain(|uid| known.contains(uid));
+            self.prune_at = self.released.len() * 2 + PRUNE_THRESHOLD;
         }
     }
 

@@ -73,16 +73,18 @@ impl OwnWrites {
 
     /// Returns all NodeUpdates in their latest known versions.
     pub(super) fn all_updates(&self, caches: &Caches) -> Vec<Arc<NodeUpdate>> {
-        let mut all: Vec<_> =
-            caches.updates.state().into_iter().map(|cached| self.updates.newer(cached)).collect();
-        all.extend(self.updates.missing(&caches.updates));
+        let mut all = caches.updates.state();
+        if !self.updates.is_empty() {
+            all = all.into_iter().map(|cached| self.updates.newer(cached)).collect();
+            all.extend(self.updates.missing(&caches.updates));
+        }
         all
     }
 
     /// Returns all NodeUpdates of a namespace in their latest known versions.
     pub(super) fn updates(&self, caches: &Caches, namespace: &str) -> Vec<Arc<NodeUpdate>> {
         let mut all = self.all_updates(caches);
-        all.retain(|update| update.namespace().as_deref() == Some(namespace));
+        all.retain(|update| update.metadata.namespace.as_deref() == Some(namespace));
         all
     }
 }
@@ -109,6 +111,11 @@ impl<K: Kind> WriteCache<K> {
 
     fn clear(&self) {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Reports whether there is none, as nearly always: a cache catches up within moments.
+    fn is_empty(&self) -> bool {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     fn forget(&self, namespace: &str, name: &str) {

@@ -18,7 +18,7 @@ use crate::caches::Compared;
 use crate::publish::{self, CONTROLLER};
 use farrier_update::run::{Decision, Effect, Wake, decide};
 use kube::ResourceExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Minimum interval between status writes of a run. The counts change with every machine, and each machine
 /// that ends gives a start to another machine. With a thousand machines that take two seconds each, the run
@@ -112,8 +112,7 @@ fn are_many(recorded_starts: usize, in_progress: u32) -> bool {
 /// Observes and decides. If the decision depends on the caches being complete, they are compared with
 /// the API server and the decision is made again. If they lag behind, the run waits for them.
 async fn decide_run(context: &Context, run: &UpdateRun) -> Result<(observe::View, Decision), kube::Error> {
-    let view = observe::observe(context, run, false);
-    let decision = decide(&view.observed);
+    let (view, decision) = observe_and_decide(context, run, false);
     if !decision.confirm {
         return Ok((view, decision));
     }
@@ -128,9 +127,15 @@ async fn decide_run(context: &Context, run: &UpdateRun) -> Result<(observe::View
         tracing::info!("a cache is behind the API server; the decision waits for it");
         return Ok((view, decision));
     }
-    let view = observe::observe(context, run, true);
+    Ok(observe_and_decide(context, run, true))
+}
+
+fn observe_and_decide(context: &Context, run: &UpdateRun, confirmed: bool) -> (observe::View, Decision) {
+    let begun = Instant::now();
+    let view = observe::observe(context, run, confirmed);
     let decision = decide(&view.observed);
-    Ok((view, decision))
+    context.metrics.decision_duration.observe([], begun.elapsed());
+    (view, decision)
 }
 
 /// Writes the status if it has changed, and reports important changes as events. Returns the remaining time

@@ -171,6 +171,8 @@ catalogue! {
     RECONCILES: Counter "farrier_reconciles_total" ["result"] worry "`error` grows.";
     /// Duration of a reconciliation of a run, including its writes.
     RECONCILE_DURATION: Histogram "farrier_reconcile_duration_seconds" [] worry "Above a second: the API server is slow.";
+    /// Duration of a decision about a run, from the caches, without requests to the API server.
+    DECISION_DURATION: Histogram "farrier_decision_duration_seconds" [] worry "Above 0.1: runs are larger than one replica can decide about quickly.";
     /// Requests to the API server, by result: `ok`, `not_found`, `conflict`, `throttled`,
     /// `server_error`, `refused` or `no_answer`.
     API_REQUESTS: Counter "farrier_api_requests_total" ["verb", "resource", "result"] worry "`throttled`, `refused`, `server_error` or `no_answer` grows.";

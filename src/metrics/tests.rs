@@ -58,6 +58,7 @@ fn everything() -> String {
         log_dropped,
         reconciles,
         reconcile_duration,
+        decision_duration,
         api_requests,
         api_request_duration,
         watch_interruptions,
@@ -88,7 +89,7 @@ fn everything() -> String {
     for one in [attempt_duration, api_request_duration] {
         one.observe(["x"], Duration::from_secs(1));
     }
-    for none in [first_attempt_delay, reconcile_duration] {
+    for none in [first_attempt_delay, reconcile_duration, decision_duration] {
         none.observe([], Duration::from_secs(1));
     }
     metrics.collect(crate::callback::CallbackCollector(std::sync::Arc::default()));

@@ -145,7 +145,8 @@ impl ListenerReconciler {
                 self.shut(&uid, &run, &mut listener).await;
             }
         }
-        let updates = self.context.caches.updates.state();
+        // Each change of a NodeUpdate leads here, and most runs have no ports.
+        let updates = if open.is_empty() { Vec::new() } else { self.context.caches.updates.state() };
         let key = |u: &NodeUpdate| Some((owner_uid(u)?.to_owned(), u.spec.node_ref.name.clone()));
         let snapshot = Snapshot {
             runners: Runners::clone(&self.context.membership.live()),

@@ -60,6 +60,6 @@ pub(super) fn reason(text: &str) -> Reason {
 
 /// Reports whether a NodeUpdate belongs to a run.
 pub(super) fn is_of(update: &NodeUpdate, run: &UpdateRun) -> bool {
-    update.spec.run_ref.name == run.name_any()
+    run.metadata.name.as_ref() == Some(&update.spec.run_ref.name)
         && update.owner_references().iter().any(|o| Some(&o.uid) == run.meta().uid.as_ref())
 }

@@ -44,7 +44,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
     let namespace = namespace(run);
     let updates = context.own_writes.updates(&context.caches, &namespace);
     let mut nodes = context.caches.nodes.state();
-    nodes.retain(|node| node.namespace().as_deref() == Some(&namespace));
+    nodes.retain(|node| node.metadata.namespace.as_ref() == Some(&namespace));
     let runs = context.own_writes.runs(&context.caches);
     let neighbours = Neighbours::new(run, &nodes, &updates, &runs);
     let now = millis(&condition::now());

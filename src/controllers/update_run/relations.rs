@@ -8,12 +8,13 @@ use crate::convert;
 use farrier_update::run::{Manager, Relations, groups};
 use farrier_update::{NodeName, RunName};
 use kube::ResourceExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// The machines of a namespace, as one of its runs sees them.
 pub(super) struct Neighbours<'a> {
-    nodes: BTreeMap<String, &'a ManagedNode>,
+    /// By name. A namespace may have many more machines than the run.
+    nodes: HashMap<&'a str, &'a ManagedNode>,
     /// The group of partners of each machine that has any.
     groups: BTreeMap<&'a str, &'a str>,
     /// The machines of each group of partners.
@@ -47,7 +48,7 @@ impl<'a> Neighbours<'a> {
         for (node, group) in &groups {
             members.entry(group).or_default().push(node);
         }
-        let nodes = nodes.iter().map(|node| (node.name_any(), &**node)).collect();
+        let nodes = nodes.iter().filter_map(|node| Some((node.metadata.name.as_deref()?, &**node))).collect();
         Self { nodes, groups, members, at_work: at_work(run, updates, runs) }
     }
 
@@ -63,7 +64,7 @@ impl<'a> Neighbours<'a> {
     ) -> BTreeMap<Option<String>, usize> {
         let mut busy = BTreeMap::new();
         for (node, _) in self.at_work.iter().filter(|(_, work)| work.changes) {
-            let domain = self.nodes.get(node).and_then(|node| domain(node));
+            let domain = self.nodes.get(node.as_str()).and_then(|node| domain(node));
             *busy.entry(domain).or_default() += 1;
         }
         busy
@@ -80,7 +81,10 @@ impl<'a> Neighbours<'a> {
         let node = self.nodes.get(name);
         let managed_by = node.and_then(|node| node.spec.managed_by.as_ref()).map(|manager| Manager {
             name: NodeName(manager.name.clone()),
-            kind: self.nodes.get(&manager.name).map(|manager| convert::machine_kind(manager.spec.type_)),
+            kind: self
+                .nodes
+                .get(manager.name.as_str())
+                .map(|manager| convert::machine_kind(manager.spec.type_)),
         });
         Relations {
             kind: node.map(|node| convert::machine_kind(node.spec.type_)).unwrap_or_default(),
@@ -101,9 +105,16 @@ fn at_work(run: &UpdateRun, updates: &[Arc<NodeUpdate>], runs: &[Arc<UpdateRun>]
             let planning = status.planning.iter().map(|node| (node, false));
             planning.chain(status.starting.iter().map(|node| (node, true)))
         });
+        let mut turns = turns.peekable();
+        // A run that starts many machines would otherwise look through all NodeUpdates for each of them.
+        let done: HashSet<&str> = if turns.peek().is_some() {
+            let of_other = updates.iter().filter(|update| is_of(update, other) && facts(update).is_done());
+            of_other.map(|update| update.spec.node_ref.name.as_str()).collect()
+        } else {
+            HashSet::new()
+        };
         for (node, changes) in turns {
-            let mut of_start = updates.iter().filter(|u| is_of(u, other) && u.spec.node_ref.name == *node);
-            if !of_start.any(|update| facts(update).is_done()) {
+            if !done.contains(node.as_str()) {
                 at_work.insert(node.clone(), Work { run: RunName(other.name_any()), changes });
             }
         }

@@ -4,6 +4,7 @@
 
 mod algorithms;
 mod consoles;
+mod machines;
 mod questions;
 mod sshd;
 

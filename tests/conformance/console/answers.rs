@@ -188,7 +188,7 @@ async fn a_director_is_left_as_it_is_unless_its_active_control_processor_is_aske
     };
     let (standby, unwell) = tokio::join!(standby, with(DIRECTOR, Some(Fault::PartnerUnhealthy)));
     for ((result, flashes), words) in
-        [(standby, "Local CP (Slot 7, CP1): Standby"), (unwell, "HA State not in sync")]
+        [(standby, "Local CP (Slot 7, CP1): Standby"), (unwell, "Remote CP (Slot 7, CP1): Standby, Failed")]
     {
         assert_eq!(
             (result.outcome, result.reason, flashes),

@@ -141,12 +141,15 @@ fn fabric_os_shows_both_control_processors() {
     let active = include_str!("../transcripts/fos-hashow.txt");
     for (text, expected) in [
         (active.to_owned(), None),
-        ("Not supported on this platform".to_owned(), None),
+        ("hashow: Not supported on this platform".to_owned(), None),
+        (active.replace("Healthy", "Failed"), Some("CP1): Standby, Failed")),
+        (active.replace("Standby, Healthy", "Non-Redundant"), Some("CP1): Non-Redundant")),
+        ("what nobody knows".to_owned(), Some("what nobody knows")),
         (active.replace("synchronized", "not in sync"), Some("HA State not in sync")),
         (active.replace("CP0): Active", "CP0): Standby"), Some("Local CP (Slot 6, CP0): Standby")),
         (active.replace("Heartbeat Up", "Heartbeat Down"), Some("Heartbeat Down")),
     ] {
-        let failed = read::failed_check(&fos.checks[0], &answer(&text));
+        let failed = fos.checks.iter().find_map(|check| read::failed_check(check, &answer(&text)));
         let line = failed.as_ref().map(|(_, line)| line.as_str());
         assert_eq!(line.is_some(), expected.is_some(), "{line:?}");
         assert!(expected.is_none_or(|words| line.is_some_and(|line| line.contains(words))), "{line:?}");
@@ -169,6 +172,27 @@ fn fabric_os_tells_how_far_a_download_is() {
         assert_eq!(stage(parts), Some(Stage::Running), "{parts}");
     }
     assert_eq!(stage(5), Some(Stage::Done));
+}
+
+/// A step of a director that failed would count as one that runs, because the words of each begin with who speaks.
+#[test]
+fn fabric_os_tells_which_step_of_a_director_failed() {
+    let fos = fos();
+    let work = fos.work.as_ref().unwrap();
+    let steps = include_str!("../transcripts/fos-firmwaredownloadstatus-director.txt");
+    let entries: Vec<&str> = steps.split("\n\n").collect();
+    let stage = |text: &str| read::work(work, &answer(text)).map(|standing| standing.stage);
+    for entry in &entries[..entries.len() - 1] {
+        assert_eq!(stage(entry), Some(Stage::Running), "{entry}");
+    }
+    assert_eq!(stage(steps), Some(Stage::Done));
+    for failure in
+        ["Firmwaredownload has failed on standby CP. (0x23)", "Standby CP failed to reboot.", "Aborted."]
+    {
+        let text = format!("{}\n\n[9]: now\nSlot 6 (CP0, active): {failure}", entries[0]);
+        assert_eq!(stage(&text), Some(Stage::Failed), "{failure}");
+    }
+    assert_eq!(stage("Slot 6 (CP0, active): what nobody knows"), None);
 }
 
 /// A path or a password with a comma would be another operand.

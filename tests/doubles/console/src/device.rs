@@ -150,6 +150,10 @@ pub(crate) struct State {
     pub(crate) sessions: Vec<String>,
     /// Which of two modules leads.
     pub(crate) active: u8,
+    /// Of a director: which control processor restarts.
+    pub(crate) resting: Option<u8>,
+    /// Of a director: what it says of its download, in the order of the steps.
+    pub(crate) told: Vec<String>,
     /// Connections that came before this number are cut.
     pub(crate) cut: u64,
 }
@@ -201,6 +205,8 @@ impl Device {
             pending: None,
             sessions: vec![],
             active: 1,
+            resting: None,
+            told: vec![],
             cut: 0,
         };
         Arc::new(Self {

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::device::{Device, Phase, Update};
 use crate::fault::Fault;
 use crate::image::Header;
+use crate::product::{Product, director};
 
 /// How the new firmware comes to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,9 @@ pub(crate) fn begin(device: &Arc<Device>, job: Job) {
 }
 
 async fn work(device: &Arc<Device>, job: &Job) {
+    if device.product == Product::Director && job.restart == Restart::Device {
+        return work_in_turn(device, job).await;
+    }
     if !write(device, job).await {
         enter(device, Phase::Failed, "failed");
         return;
@@ -69,6 +73,25 @@ async fn work(device: &Arc<Device>, job: &Job) {
     run_new(device, job).await;
 }
 
+/// The way of a device whose modules take the image one after the other, with a failover between them.
+async fn work_in_turn(device: &Arc<Device>, job: &Job) {
+    if !director::upgrade(device, job).await {
+        return enter(device, Phase::Failed, "failed");
+    }
+    if job.commit {
+        director::tell_end(device, false);
+        commit(device, job).await;
+        director::tell_end(device, true);
+    }
+    enter(device, Phase::Done, "done");
+}
+
+/// The time in which real devices say goodbye.
+pub(crate) async fn farewell() {
+    // sleep: what is said before the lines end has to reach the client.
+    tokio::time::sleep(FAREWELL).await;
+}
+
 /// Restarts the device in the background; what waits for it runs afterwards.
 pub(crate) fn restart(device: &Arc<Device>, why: &'static str) {
     let device = Arc::clone(device);
@@ -77,8 +100,7 @@ pub(crate) fn restart(device: &Arc<Device>, why: &'static str) {
         if let Some(job) = pending {
             run_new(&device, &job).await;
         } else {
-            // sleep: the time in which real devices say goodbye.
-            tokio::time::sleep(FAREWELL).await;
+            farewell().await;
             device.restart(why).await;
         }
     });
@@ -86,10 +108,10 @@ pub(crate) fn restart(device: &Arc<Device>, why: &'static str) {
 
 /// From the written image to the one that runs.
 async fn run_new(device: &Arc<Device>, job: &Job) {
-    // sleep: the time in which real devices say goodbye.
-    tokio::time::sleep(FAREWELL).await;
+    farewell().await;
     enter(device, Phase::Restarting, "restarting");
-    activate(device, job);
+    let wrong = wrong_version(device);
+    activate(device, job, &job.parts, wrong.as_deref());
     if job.restart == Restart::Device {
         device.restart("update").await;
     } else {
@@ -98,19 +120,24 @@ async fn run_new(device: &Arc<Device>, job: &Job) {
         tokio::time::sleep(span).await;
     }
     if job.commit {
-        enter(device, Phase::Committing, "committing");
-        // The second partition takes time, which a test may shorten while it runs.
-        let began = Instant::now();
-        device.until(|state| began.elapsed().as_millis() >= u128::from(state.settings.commit_ms)).await;
-        let mut state = device.lock();
-        for part in state.parts.iter_mut().filter(|part| job.parts.contains(&part.name)) {
-            part.secondary = Some(part.version.clone());
-        }
+        commit(device, job).await;
     }
     enter(device, Phase::Done, "done");
 }
 
-fn enter(device: &Device, phase: Phase, says: &str) {
+/// The second partition gets the image too.
+async fn commit(device: &Device, job: &Job) {
+    enter(device, Phase::Committing, "committing");
+    // It takes time, which a test may shorten while it runs.
+    let began = Instant::now();
+    device.until(|state| began.elapsed().as_millis() >= u128::from(state.settings.commit_ms)).await;
+    let mut state = device.lock();
+    for part in state.parts.iter_mut().filter(|part| job.parts.contains(&part.name)) {
+        part.secondary = Some(part.version.clone());
+    }
+}
+
+pub(crate) fn enter(device: &Device, phase: Phase, says: &str) {
     let mut state = device.lock();
     state.journal.write("update", json!({"phase": phase, "says": says}));
     if let Some(update) = state.update.as_mut() {
@@ -120,22 +147,26 @@ fn enter(device: &Device, phase: Phase, says: &str) {
     device.changed.notify_waiters();
 }
 
-/// The new version, or what a fault makes of it.
-fn activate(device: &Device, job: &Job) {
-    let mut state = device.lock();
-    let wrong = state.faults.take(|fault| match fault {
+/// The version that a fault puts in the place of the image's; empty: the old one.
+pub(crate) fn wrong_version(device: &Device) -> Option<String> {
+    device.lock().faults.take(|fault| match fault {
         Fault::WrongVersion { version } => Some(version.clone()),
         _ => None,
-    });
-    for name in &job.parts {
+    })
+}
+
+/// The new version runs on these parts, or what a fault makes of it.
+pub(crate) fn activate(device: &Device, job: &Job, parts: &[String], wrong: Option<&str>) {
+    let mut state = device.lock();
+    for name in parts {
         let is_left =
             |fault: &Fault| matches!(fault, Fault::LeavesOut { part } if part == name).then_some(());
         if state.faults.take(is_left).is_some() {
             continue;
         }
-        let version = match &wrong {
-            Some(version) if version.is_empty() => state.version(name),
-            Some(version) => version.clone(),
+        let version = match wrong {
+            Some("") => state.version(name),
+            Some(version) => version.to_owned(),
             None => job.header.version.clone(),
         };
         if let Some(part) = state.parts.iter_mut().find(|part| part.name == *name) {
@@ -149,7 +180,7 @@ fn activate(device: &Device, job: &Job) {
 }
 
 /// Whether the image was written to its end.
-async fn write(device: &Arc<Device>, job: &Job) -> bool {
+pub(crate) async fn write(device: &Device, job: &Job) -> bool {
     let mut dropped = false;
     for step in 0..=STEPS {
         let percent = u8::try_from(u32::from(step) * 100 / u32::from(STEPS)).unwrap_or(100);

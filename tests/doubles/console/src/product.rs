@@ -14,6 +14,8 @@ use crate::device::Part;
 use crate::session::{Next, Session};
 use crate::terminal::{Pager, Stop};
 
+pub(crate) use self::fos::director;
+
 /// What the double is a double of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Product {

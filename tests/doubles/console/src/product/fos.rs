@@ -8,7 +8,7 @@
 //! (6.3), page 305, for `firmwarecommit` and `firmwarerestore`. The texts of `firmwaredownload`, of its status and of
 //! `firmwareshow` are as sessions show them that users of 6.0 to 9.2 have published. The rest is in README.md.
 
-mod director;
+pub(crate) mod director;
 mod operands;
 
 use std::fmt::Write as _;
@@ -91,7 +91,7 @@ pub(super) async fn run(session: &mut Session, words: &[String]) -> Result<Next,
             if session.device.settings().ha { "162.0" } else { "76.7" }
         ),
         "hashow" if is_director(session) => director::ha_show(session),
-        "hashow" => "Not supported on this platform\n".to_owned(),
+        "hashow" => "hashow: Not supported on this platform\n".to_owned(),
         "switchstatusshow" => switch_status(session),
         "errshow" | "help" => {
             let text: String =
@@ -153,8 +153,10 @@ fn switch_status(session: &Session) -> String {
 
 /// What has happened so far, numbered.
 fn status(session: &Session) -> String {
-    let from = if is_director(session) { director::speaker(&session.device.lock()) } else { String::new() };
     let state = session.device.lock();
+    if is_director(session) {
+        return director::status(&state);
+    }
     let lines = [
         "Firmware is being downloaded to the switch. This step may take up to 30 minutes.",
         "Firmware has been downloaded to the secondary partition of the switch.",
@@ -171,14 +173,14 @@ fn status(session: &Session) -> String {
         Phase::Done => 5,
         Phase::Failed => {
             return format!(
-                "[1]: {from}{}\n\n[2]: {from}Firmwaredownload failed. (0x13)\n",
+                "[1]: {}\n\n[2]: Firmwaredownload failed. (0x13)\n",
                 lines.first().unwrap_or(&"")
             );
         }
     };
     let mut text = String::new();
     for (number, line) in (1..).zip(lines.iter().take(past)) {
-        let _fits = write!(text, "[{number}]: Thu Jan  9 10:0{number}:00 2020\n{from}{line}\n\n");
+        let _fits = write!(text, "[{number}]: Thu Jan  9 10:0{number}:00 2020\n{line}\n\n");
     }
     text
 }
@@ -211,6 +213,9 @@ async fn update(session: &mut Session, wanted: &Wanted) -> Result<Result<(), Tro
     if let Err(trouble) = session.gate() {
         return Ok(Err(trouble));
     }
+    if is_director(session) && parts(session).len() == 1 && !wanted.single {
+        return Ok(Err(Trouble::Partner));
+    }
     let header = match image(session, wanted).await {
         Ok(header) => header,
         Err(trouble) => return Ok(Err(trouble)),
@@ -219,13 +224,18 @@ async fn update(session: &mut Session, wanted: &Wanted) -> Result<Result<(), Tro
     if !consent(session, &header, wanted).await? {
         return Ok(Err(Trouble::Declined));
     }
+    let restart = if wanted.single && !wanted.reboot { Restart::Later } else { Restart::Device };
+    if is_director(session) && restart == Restart::Device {
+        session.device.lock().told.clear();
+        session.begin(&parts(session), header, restart, wanted.commit);
+        return director::follow(session).await;
+    }
     session
         .terminal
         .write(
             "Firmware is being downloaded to the switch. This step may take up to 30 minutes.\nPreparing for firmwaredownload...\nStart to install packages...\n",
         )
         .await?;
-    let restart = if wanted.single && !wanted.reboot { Restart::Later } else { Restart::Device };
     session.begin(&parts(session), header, restart, wanted.commit);
     if let Err(trouble) = session.watch(Draw::Packages).await? {
         return Ok(Err(trouble));
@@ -268,8 +278,19 @@ async fn consent(session: &mut Session, header: &Header, wanted: &Wanted) -> Res
     let kind = if wanted.single || !settings.ha { "cold/disruptive" } else { "warm/non-disruptive" };
     let but = if kind.starts_with("cold") { "and will" } else { "but will" };
     let form = if settings.short_questions { "[Y]" } else { "(Y/N) [Y]" };
+    let (both, on) = if is_director(session) {
+        let both = "This command will upgrade the firmware on both CP blades. If you want to\nupgrade firmware on a single CP only, please use -s option.\n\n";
+        (both, "on the active CP")
+    } else {
+        ("", "on the switch")
+    };
+    let cause = if is_director(session) && settings.short_questions {
+        "This command will cause the active CP to reset and will".to_owned()
+    } else {
+        format!("This command will cause a {kind} boot {on},\n{but}")
+    };
     let question = format!(
-        "You can run firmwaredownloadstatus to get the status\nof this command.\n\nThis command will cause a {kind} boot on the switch,\n{but} require that existing telnet, secure telnet or SSH sessions\nbe restarted.\n\nDo you want to continue {form}: "
+        "{both}You can run firmwaredownloadstatus to get the status\nof this command.\n\n{cause} require that existing telnet, secure telnet or SSH sessions\nbe restarted.\n\nDo you want to continue {form}: "
     );
     Ok(yes(&session.terminal.ask(&question).await?, true))
 }
@@ -366,14 +387,14 @@ async fn reboot(session: &mut Session) -> Result<Next, Stop> {
 fn words_of(trouble: &Trouble) -> String {
     let words = match trouble {
         Trouble::Privilege => "RBAC permission denied.",
-        Trouble::Busy => "Another firmwaredownload session is currently running. Please try again later.",
+        Trouble::Busy => "Firmwaredownload is already running. Please try again later.",
         Trouble::Mode(mode) => {
             return format!(
                 "Cannot download the requested firmware: not allowed while the switch is in {mode} mode.\n"
             );
         }
         Trouble::Standby => "Firmwaredownload is not allowed on the standby CP.",
-        Trouble::Partner => "Cannot upgrade: HA is not in sync.",
+        Trouble::Partner => "Sanity check failed because system is non-redundant.",
         Trouble::Transfer(why) => {
             let why = if Remote::is_login(why) {
                 "The server is inaccessible or the user name or password is not correct."

@@ -337,6 +337,35 @@ fn products_of_the_user_count() {
     assert!(has_sftp(&["--console-dir", dir.path().to_str().unwrap()]));
 }
 
+/// A network team would open too few ports for a device whose product file is with the operator only.
+#[test]
+fn a_product_that_is_not_known_here_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("site.yaml");
+    let printed = |product: &str| {
+        let site = format!(
+            "apiVersion: farrier.dev/v1alpha1\nkind: ManagedNode\nmetadata: {{name: n1}}\n\
+             spec: {{addresses: [192.0.2.7], credentialsRef: {{name: x}}, type: OnboardAdministrator, product: {product}}}\n---\n\
+             apiVersion: farrier.dev/v1alpha1\nkind: UpdateRun\nmetadata: {{name: r1}}\n\
+             spec: {{selector: {{}}, callback: {{sftpPort: 63003, ftpPort: 63004}}}}\n"
+        );
+        std::fs::write(&path, site).unwrap();
+        let text = prints(&["-f", path.to_str().unwrap(), "-o", "json"]);
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    let has = |printed: &Value, port: u16| {
+        printed["rows"].as_array().unwrap().iter().any(|row| row["port"] == port)
+    };
+    let unknown = printed("acme");
+    assert!(has(&unknown, 63003) && has(&unknown, 63004), "{unknown:#}");
+    let notes = unknown["notes"].to_string();
+    for words in ["there is no product `acme`", "--console-dir DIR", "spec.product of ManagedNode n1"] {
+        assert!(notes.contains(words), "{words}: {notes}");
+    }
+    let known = printed("onboard-administrator");
+    assert!(!has(&known, 63003) && !known["notes"].to_string().contains("product"), "{known:#}");
+}
+
 /// An excluded phase or address family must not appear in the output.
 #[test]
 fn excluded_phases_and_families_are_omitted() {

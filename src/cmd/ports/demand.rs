@@ -118,6 +118,9 @@ impl PortRequirements {
             .copied()
             .filter(|phase| scope.phase.is_none_or(|only| only == *phase))
             .collect();
+        if scope.generation.is_none() {
+            self.notes.extend(unknown_product(subject, products));
+        }
         let open = opened(subject, scope.generation, &phases, products)?;
         for direction in [Direction::ToTarget, Direction::FromTarget] {
             let row = |phases: Vec<Phase>, open: Option<Open>| Row {
@@ -254,8 +257,19 @@ fn opened(
     Ok(opened)
 }
 
-/// Returns the file services that a machine may use: those of the products for it. Where no product is, it is known of
-/// the device only.
+/// Returns a note if the user names a product for a machine of which nothing is known here.
+fn unknown_product(subject: &Subject, products: &Catalogue) -> Option<String> {
+    let Described { product, hand_over: _ } = subject.described.as_ref()?;
+    products.services(subject.kind)?;
+    let error = products.choose(subject.kind, Some(product.as_deref()?)).err()?;
+    let node = &subject.node;
+    Some(format!(
+        "{node}: {error}; the ports of all file services are printed for it. Repeat with --console-dir DIR and the operator's product files, or correct spec.product of ManagedNode {node}"
+    ))
+}
+
+/// Returns the file services that a machine may use: those of the products for it. Where no product is, or the one that
+/// the user names is not known here, it is known of the device only.
 fn services_of(subject: &Subject, products: &Catalogue) -> Vec<FileService> {
     let known = match &subject.described {
         Some(Described { product, hand_over }) => {

@@ -148,13 +148,16 @@ impl Catalogue {
     }
 
     /// Returns the file services from which one machine may fetch: that of its user's product, if there is one, and in
-    /// the way that its user wants.
+    /// the way that its user wants; `None` if nothing is known of its product.
     pub fn services_for(
         &self,
         type_: MachineType,
         product: Option<&str>,
         wanted: Option<HandOver>,
     ) -> Option<BTreeSet<FileService>> {
+        if product.is_some_and(|name| self.choose(type_, Some(name)).is_err()) {
+            return None;
+        }
         self.services_of(type_, |one| {
             product.is_none_or(|name| one.name == name)
                 && !one.sends(wanted)

@@ -11,8 +11,10 @@ use crate::exposure::named_port;
 use crate::failure::Failure;
 use crate::membership::RunnerLocation;
 use farrier_network::cidr;
+use farrier_network::table::fetch_schemes;
 use farrier_update::Reason;
 use kube::ResourceExt;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Checks port and family of where a machine will be told to connect. `addresses` are those of the runners.
@@ -154,10 +156,22 @@ pub(super) fn nothing_in_common(node: &ManagedNode, ways: &[FetchWay], allowed: 
         [] => "none".to_owned(),
         some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
     };
+    let may = fetch_schemes(node.spec.type_);
+    let fields = ways.iter().filter(|way| may.contains(&way.scheme)).filter_map(|way| match way.scheme {
+        Scheme::Sftp | Scheme::Scp => Some("spec.callback.sftpPort"),
+        Scheme::Ftp => Some("spec.callback.ftpPort"),
+        Scheme::Http | Scheme::Https => None,
+    });
+    let fields: Vec<&str> = fields.collect::<BTreeSet<_>>().into_iter().collect();
+    let next = if fields.is_empty() {
+        "no port of a run helps; look at spec.handOver of the ManagedNode, or update it by hand".to_owned()
+    } else {
+        format!("set {} in a new run, which `farrier ports` then prints the ports of", fields.join(" or "))
+    };
     Failure::new(
         Reason::NotYetSupported,
         format!(
-            "{} fetches images by {}, and machines of type {} may use {} in this run (`farrier ports` prints the ports; spec.callback.sftpPort and ftpPort of the run turn on SFTP, SCP and FTP)",
+            "{} fetches images by {}, and machines of type {} may use {} in this run; {next}",
             node.name_any(),
             words(ways.iter().map(|way| way.scheme).collect()),
             node.spec.type_,
@@ -234,6 +248,21 @@ mod tests {
             assert!(words.iter().all(|words| said.contains(words)), "{said}");
             assert!(said.contains("spec.callbackAddress") && said.contains("UpdateRun r1"), "{said}");
         }
+    }
+
+    /// Whoever opens a port that does not help tries a second time, and a third.
+    #[test]
+    fn only_a_port_that_helps_is_named() {
+        let ways =
+            |schemes: &[Scheme]| schemes.iter().map(|scheme| (*scheme).into()).collect::<Vec<FetchWay>>();
+        let said = |type_: &str, schemes: &[Scheme]| {
+            nothing_in_common(&switch(&json!({"type": type_})), &ways(schemes), &[]).message
+        };
+        let oa = said("OnboardAdministrator", &[Scheme::Http, Scheme::Https, Scheme::Ftp]);
+        assert!(oa.contains("set spec.callback.ftpPort in a new run") && !oa.contains("sftpPort"), "{oa}");
+        let both = said("FCSwitch", &[Scheme::Sftp, Scheme::Scp, Scheme::Ftp]);
+        assert!(both.contains("set spec.callback.ftpPort or spec.callback.sftpPort"), "{both}");
+        assert!(said("OnboardAdministrator", &[Scheme::Http]).contains("no port of a run helps"));
     }
 
     /// An HP-UX machine would be told one port for both services, and find TLS where it speaks none.

@@ -281,7 +281,8 @@ pub struct ManagedNodeStatus {
     pub observed_generation: Option<i64>,
 
     /// Conditions: Ready, Reconciling, Stalled, and Reachable, HostKeyVerified (with LegacyAlgorithms where they
-    /// are allowed) or CertificateVerified, Authenticated, InventoryCurrent, InBaseline.
+    /// are allowed) or CertificateVerified, Authenticated, InventoryCurrent, PartsHealthy (of devices that say whether
+    /// one of their modules is missing or not well), InBaseline.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

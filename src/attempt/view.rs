@@ -286,6 +286,9 @@ pub struct Survey {
     pub notes: Vec<String>,
     /// What an installation interrupts on this machine, for the plan; empty if that is not known.
     pub interruption: String,
+    /// Whether all parts of the machine are there and well, for example the other one of a pair, or which is not and the
+    /// next step; `None` if the machine was not asked for that.
+    pub parts: Option<Result<(), Failure>>,
 }
 
 /// The firmware of one device, as the machine lists it.

@@ -284,6 +284,7 @@ impl<'a, D: Device> Walk<'a, D> {
                 Err(failure) => drop(self.refusals.insert(component, failure)),
             }
         }
+        self.doubt(&mut plan);
         let approved =
             self.job.approved.as_ref().filter(|_| self.plan.is_none() && self.job.goal == Goal::Update);
         if let Some(failure) = approved.and_then(|approved| approved.refuses(&plan, &self.job.node)) {

@@ -21,6 +21,9 @@ pub(in crate::runner) fn node_conditions(
     if view.host_key_accepted && view.old_algorithms.is_none() {
         conditions.retain(|condition| condition.type_ != "LegacyAlgorithms");
     }
+    if view.survey.as_ref().is_some_and(|survey| survey.parts.is_none()) {
+        conditions.retain(|condition| condition.type_ != "PartsHealthy");
+    }
     let mut set = |type_: &str, verdict: &Verdict| {
         condition::set(
             &mut conditions,
@@ -47,6 +50,7 @@ pub(in crate::runner) fn node_conditions(
         ("CertificateVerified", certificate(view, failure)),
         ("Authenticated", authenticated(view, failure)),
         ("InventoryCurrent", inventory),
+        ("PartsHealthy", parts_healthy(view)),
         ("InBaseline", in_baseline(view, end, run)),
     ] {
         if let Some(verdict) = verdict {
@@ -104,6 +108,14 @@ pub(in crate::runner) fn in_use(old: &[String]) -> String {
     )
 }
 
+/// Says whether all parts of the machine are there and well, if the machine was asked.
+fn parts_healthy(view: &View) -> Option<Verdict> {
+    Some(match view.survey.as_ref()?.parts.as_ref()? {
+        Ok(()) => Verdict::yes(Reason::Succeeded, "all parts of the machine are there and well"),
+        Err(failure) => Verdict::no(failure.reason, failure.message.clone()),
+    })
+}
+
 fn certificate(view: &View, failure: Option<&Failure>) -> Option<Verdict> {
     if view.certificate_accepted {
         let is_first = view.first_certificate.is_some();
@@ -148,6 +160,7 @@ fn in_baseline(view: &View, end: &End, run: &str) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attempt::Survey;
 
     fn after(old: &[Condition], old_algorithms: Option<&[&str]>) -> Vec<Condition> {
         let names = old_algorithms.map(|names| names.iter().map(|&name| name.to_owned()).collect());
@@ -171,5 +184,25 @@ mod tests {
         let words = "the machine has current algorithms; remove spec.ssh.legacyAlgorithms";
         assert_eq!(legacy(&unused), Some(("False", "LegacyAlgorithmsUnused", words)));
         assert_eq!(legacy(&after(&used, None)), None);
+    }
+
+    /// A director of which one control processor is missing would look like one that is well.
+    #[test]
+    fn a_part_that_is_not_well_is_a_condition() {
+        let with = |old: &[Condition], parts: Option<Result<(), Failure>>| {
+            let survey = Some(std::sync::Arc::new(Survey { parts, ..Survey::default() }));
+            let view = View { survey, ..View::default() };
+            node_conditions(old, &view, &End::Inventoried, "r1", None, &condition::now())
+        };
+        let found = |conditions: &[Condition]| {
+            let found = conditions.iter().find(|condition| condition.type_ == "PartsHealthy").cloned();
+            found.map(|found| (found.status, found.reason, found.message))
+        };
+        let missing = Failure::new(Reason::DeviceUnavailable, "CP1 is not there; look at its slot");
+        let unwell = with(&[], Some(Err(missing)));
+        let words = "CP1 is not there; look at its slot".to_owned();
+        assert_eq!(found(&unwell), Some(("False".to_owned(), "DeviceUnavailable".to_owned(), words)));
+        assert_eq!(found(&with(&unwell, Some(Ok(())))).unwrap().0, "True");
+        assert_eq!(found(&with(&unwell, None)), None, "nobody asked");
     }
 }

@@ -168,8 +168,7 @@ impl Device {
             return Ok(with_words(Report { progress: Progress::Running, ..report }, &differs));
         }
         for number in 0..self.product().checks.len() {
-            let is_asked =
-                self.product().checks.get(number).is_some_and(|check| check.when == When::BeforeAndAfter);
+            let is_asked = self.product().checks.get(number).is_some_and(|check| check.when != When::Before);
             if !is_asked {
                 continue;
             }

@@ -1,12 +1,13 @@
 //! What a device shows of itself.
 
 use super::super::dialogue::Answer as Said;
-use super::super::file::Stage;
+use super::super::file::{Stage, When};
 use super::super::read::{self, Installed, Member, Standing};
 use super::super::session::Ask;
 use super::Device;
 use crate::attempt::{Firmware, Survey};
 use crate::drivers::device::{Other, Part as ReportedPart, Trouble};
+use crate::failure::Failure;
 use farrier_protocol::Facts;
 use farrier_update::Reason;
 use farrier_update::device::{Action, ActionId, BootMarks, Entry, Part, Progress, ResetTarget, Task, Ticket};
@@ -26,6 +27,8 @@ pub(super) struct Found {
     boot: String,
     product: String,
     interruption: String,
+    /// Whether what must always be so is so; `None` if the product has nothing of the kind.
+    health: Option<Result<(), Failure>>,
     /// The versions that the components are to have, by entry.
     wanted: BTreeMap<String, String>,
 }
@@ -48,7 +51,30 @@ impl Device {
         });
         let wanted = wanted.collect();
         let interruption = self.interruption().await?;
-        Ok(Found { versions, standing, boot, product: self.product().name.clone(), interruption, wanted })
+        let (product, health) = (self.product().name.clone(), self.health().await?);
+        Ok(Found { versions, standing, boot, product, interruption, health, wanted })
+    }
+
+    /// Checks what must always be so.
+    async fn health(&mut self) -> Result<Option<Result<(), Failure>>, Trouble> {
+        let mut health = None;
+        for number in 0..self.product().checks.len() {
+            let is_asked = self.product().checks.get(number).is_some_and(|check| check.when == When::Always);
+            if !is_asked {
+                continue;
+            }
+            let said = match self.reads(Ask::Check(number)).await {
+                Ok(said) => said,
+                Err(trouble) if trouble.is_answer => return Ok(Some(Err(trouble.failure))),
+                Err(trouble) => return Err(trouble),
+            };
+            let Some(check) = self.product().checks.get(number) else { continue };
+            if let Some((means, line)) = read::failed_check(check, &said) {
+                return Ok(Some(Err(self.unhealthy(&check.name, means, &line))));
+            }
+            health = Some(Ok(()));
+        }
+        Ok(health)
     }
 
     /// Reads how far the work of the device is; `None` if it shows none, or the product cannot be asked.
@@ -96,6 +122,7 @@ impl Device {
         let own = self.entry_of(&open.component);
         for installed in versions.iter_mut().filter(|installed| own == Some(installed.entry.as_str())) {
             installed.misses(&open.members);
+            installed.misses(&earlier_members(open));
         }
         versions
     }
@@ -149,8 +176,8 @@ impl Found {
             health: installed.difference().unwrap_or_default(),
         });
         let facts = Facts { model: self.product.clone(), ..Facts::default() };
-        let interruption = self.interruption.clone();
-        Survey { facts, firmware: firmware.collect(), interruption, ..Survey::default() }
+        let (interruption, parts) = (self.interruption.clone(), self.health.clone());
+        Survey { facts, firmware: firmware.collect(), interruption, parts, ..Survey::default() }
     }
 
     /// Returns the work that the device does. It names nobody: it is that of our open action, if there is one.
@@ -189,9 +216,20 @@ fn ticket_of(action: &Action) -> Ticket {
     action.ticket.clone().unwrap_or_else(|| ticket(action.id))
 }
 
-/// Reports whether this is the name of the work of an action.
+/// What stands between the name of work and what must be there afterwards, in records of Farrier before
+/// [`Action::members`] was there: `action 3 of Onboard Administrator bay 1, Onboard Administrator bay 2`.
+const OF: &str = " of ";
+
+/// Reports whether this is the name of the work of an action, also as an earlier Farrier recorded it.
 pub(super) fn is_ticket_of(ticket: &Ticket, action: &Action) -> bool {
-    *ticket == self::ticket(action.id)
+    let name = ticket.0.split_once(OF).map_or(ticket.0.as_str(), |(name, _)| name);
+    name == self::ticket(action.id).0
+}
+
+/// Returns what must be there after the work, where an earlier Farrier has recorded it with its name.
+fn earlier_members(action: &Action) -> Vec<String> {
+    let named = action.ticket.as_ref().and_then(|ticket| ticket.0.split_once(OF));
+    named.into_iter().flat_map(|(_, members)| members.split(", ").map(str::to_owned)).collect()
 }
 
 /// Returns the name of the work of an action: a device has none for it.

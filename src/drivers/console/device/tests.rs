@@ -192,3 +192,55 @@ async fn a_successor_knows_what_was_there_before_a_command_that_nobody_answered(
     let read = device.read(&[sent], |_| {}).await.unwrap();
     assert_eq!(read.inventory.entries[OA].version, "4.99");
 }
+
+/// An update that was under way when the operator was upgraded would be given up, although the device goes on: the
+/// record of an earlier Farrier has the modules in the name of the work.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_record_of_an_earlier_version_is_followed() {
+    let (double, mut device) = device("oa", "onboard-administrator", OA, |_| {}).await;
+    device.components[0].version = "4.99".into();
+    let earlier: Action = serde_json::from_value(serde_json::json!({
+        "id": 7,
+        "verb": "Activate",
+        "component": "firmware",
+        "state": "Begun",
+        "follows": "4.60",
+        "to": "4.99",
+        "ticket": "action 7 of Onboard Administrator bay 1, Onboard Administrator bay 2",
+        "by": "farrier-0",
+        "at": 0,
+    }))
+    .unwrap();
+    assert_eq!(follows(&mut device, &earlier).await.progress, Progress::Running);
+    double.set_version("oa-1", "4.99").unwrap();
+    double.set(DoubledSettings { standby: false, ..double.settings() });
+    let alone = follows(&mut device, &earlier).await;
+    assert_eq!(alone.progress, Progress::Running, "{alone:?}");
+    assert!(alone.words.contains("Onboard Administrator bay 2 does not show"), "{alone:?}");
+    double.set_version("oa-2", "4.99").unwrap();
+    double.set(DoubledSettings { standby: true, ..double.settings() });
+    assert_eq!(follows(&mut device, &earlier).await.progress, Progress::Done);
+}
+
+/// A director of which one control processor is not there, or has failed, would look like one that is well.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inventory_says_which_part_is_missing() {
+    let (double, mut device) = device("fos-director", "brocade-fos", "Fabric OS", |_| {}).await;
+    let parts =
+        |read: Reading| read.survey.parts.unwrap().map_err(|failure| (failure.reason, failure.message));
+    assert_eq!(parts(device.read(&[], |_| {}).await.unwrap()), Ok(()));
+    double.set(DoubledSettings { standby: false, ..double.settings() });
+    let (reason, message) = parts(device.read(&[], |_| {}).await.unwrap()).unwrap_err();
+    assert_eq!(reason, Reason::DeviceUnavailable);
+    assert!(message.contains("Remote CP (Slot 7, CP1): Non-Redundant; "), "{message}");
+    double.set(DoubledSettings { standby: true, ..double.settings() });
+    let unwell = farrier_console_double::fault::Fault::PartnerUnhealthy;
+    double.arm(farrier_console_double::fault::Armed::always(unwell)).unwrap();
+    let (_, message) = parts(device.read(&[], |_| {}).await.unwrap()).unwrap_err();
+    assert!(
+        message.contains("the standby control processor") && message.contains("Standby, Failed"),
+        "{message}"
+    );
+    let (_double, mut switch) = self::device("fos", "brocade-fos", "Fabric OS", |_| {}).await;
+    assert_eq!(parts(switch.read(&[], |_| {}).await.unwrap()), Ok(()), "a switch has one");
+}

@@ -46,6 +46,8 @@ pub enum When {
     Before,
     /// And after it: the work is not over until it is so again, for example until all links are up.
     BeforeAndAfter,
+    /// And whenever the device is read: while it is not so, nothing of the device counts as up to date.
+    Always,
 }
 
 /// How versions are read.

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use farrier_network::cidr;
 use farrier_update::device::Verb;
 use farrier_update::plan::Action;
-use farrier_update::{NodePlan, Reason};
+use farrier_update::{NodePlan, PlanItem, Reason};
 use std::net::IpAddr;
 
 impl<D: Device> Walk<'_, D> {
@@ -45,6 +45,22 @@ impl<D: Device> Walk<'_, D> {
             self.desk.offers.pick(&self.fetch_ways(), self.reached())?;
         }
         Ok(())
+    }
+
+    /// Marks what counts as up to date while a part of the machine is not there, or not well: that one may have another
+    /// version. What is to be installed is not begun before the device is well, which is waited for.
+    pub(super) fn doubt(&mut self, plan: &mut NodePlan) {
+        let parts = self.latest.as_ref().and_then(|reading| reading.survey.parts.clone());
+        let Some(Err(failure)) = parts else { return };
+        let is_current = |item: &&PlanItem| matches!(item.action, Action::UpToDate { .. });
+        let current = plan.items.iter().filter(is_current).map(|item| item.component.name.clone());
+        for component in current.collect::<Vec<_>>() {
+            // The end of work that has begun is decided by the device itself.
+            if self.actions.iter().all(|action| action.component != component) {
+                block(plan, &component, &failure);
+                self.refusals.insert(component, failure.clone());
+            }
+        }
     }
 
     /// Returns how the device fetches.

@@ -1,5 +1,6 @@
 //! A device with a command line, as the walk of devices sees it (docs/adr/0040-console-driver.md).
 
+mod checks;
 mod follow;
 mod offered;
 mod push;

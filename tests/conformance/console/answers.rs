@@ -51,33 +51,6 @@ async fn what_a_switch_refuses_has_its_reason() {
     assert!(asked.contains(question.trim()), "{asked}");
 }
 
-/// The same of all other products: what their words mean is in their own files.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_other_products_refuse_has_its_reason() {
-    let all = OTHERS.into_iter().chain([FETCHING_OA]).map(async |case: Case| {
-        let name = case.double;
-        let step = Case { image: |image| image.from = vec!["0.0.1".into()], ..case.clone() };
-        let model = Case { image: |image| image.models = vec!["other".into()], ..case.clone() };
-        let signature = Case { image: |image| image.bad_signature = true, ..case.clone() };
-        let room = Some(Fault::NoRoom);
-        refused(&format!("{name}: no room"), case.clone(), room, Reason::DeviceFull).await;
-        refused(&format!("{name}: a step"), step, None, Reason::PrerequisiteMissing).await;
-        refused(&format!("{name}: a model"), model, None, Reason::ImageNotForMachine).await;
-        refused(&format!("{name}: a signature"), signature, None, Reason::ImageRefused).await;
-        let consoles = Consoles::new(case.clone());
-        let one = consoles.one().await;
-        one.double().set(Settings { role: "user".to_owned(), ..one.double().settings() });
-        let (result, _) = one.result(|_| {}).await;
-        assert_eq!((result.reason, one.flashes()), (Reason::RightsMissing, 0), "{name}: {result:#?}");
-        one.double().set(Settings { role: "admin".to_owned(), ..one.double().settings() });
-        one.double().arm(Armed::always(Fault::TransferFails)).unwrap();
-        let (result, _) = one.result(|_| {}).await;
-        let is_fetch = matches!(result.reason, Reason::FetchFailed | Reason::PullNotSeen);
-        assert!(is_fetch && one.flashes() == 0, "{name}: {result:#?}");
-    });
-    futures::future::join_all(all).await;
-}
-
 /// The user has accepted the agreement, and nobody would know when and for which words that was used.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agreement_is_accepted_if_the_user_has_said_so() {
@@ -238,4 +211,36 @@ async fn a_director_without_its_standby_is_not_up_to_date() {
     assert_eq!((alone.outcome, alone.reason), (Outcome::Failed, Reason::DeviceUnavailable), "{alone:#?}");
     assert!(alone.message.contains("Remote CP (Slot 7, CP1): Non-Redundant"), "{alone:#?}");
     assert_eq!(one.flashes(), 0);
+}
+
+/// With `--long`.
+mod long {
+    use super::*;
+
+    /// The same of all other products: what their words mean is in their own files.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_other_products_refuse_has_its_reason() {
+        let all = OTHERS.into_iter().chain([FETCHING_OA]).map(async |case: Case| {
+            let name = case.double;
+            let step = Case { image: |image| image.from = vec!["0.0.1".into()], ..case.clone() };
+            let model = Case { image: |image| image.models = vec!["other".into()], ..case.clone() };
+            let signature = Case { image: |image| image.bad_signature = true, ..case.clone() };
+            let room = Some(Fault::NoRoom);
+            refused(&format!("{name}: no room"), case.clone(), room, Reason::DeviceFull).await;
+            refused(&format!("{name}: a step"), step, None, Reason::PrerequisiteMissing).await;
+            refused(&format!("{name}: a model"), model, None, Reason::ImageNotForMachine).await;
+            refused(&format!("{name}: a signature"), signature, None, Reason::ImageRefused).await;
+            let consoles = Consoles::new(case.clone());
+            let one = consoles.one().await;
+            one.double().set(Settings { role: "user".to_owned(), ..one.double().settings() });
+            let (result, _) = one.result(|_| {}).await;
+            assert_eq!((result.reason, one.flashes()), (Reason::RightsMissing, 0), "{name}: {result:#?}");
+            one.double().set(Settings { role: "admin".to_owned(), ..one.double().settings() });
+            one.double().arm(Armed::always(Fault::TransferFails)).unwrap();
+            let (result, _) = one.result(|_| {}).await;
+            let is_fetch = matches!(result.reason, Reason::FetchFailed | Reason::PullNotSeen);
+            assert!(is_fetch && one.flashes() == 0, "{name}: {result:#?}");
+        });
+        futures::future::join_all(all).await;
+    }
 }

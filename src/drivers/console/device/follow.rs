@@ -4,6 +4,7 @@ use super::super::dialogue::{Answer as Said, End};
 use super::super::file::{Stage as Standing, Verb as Command, When};
 use super::super::read::{self, Installed};
 use super::super::session::{Ask, Sent, gone};
+use super::checks::{Health, Unhealthy};
 use super::reading::is_ticket_of;
 use super::{Device, Stage};
 use crate::drivers::device::{Report, Trouble};
@@ -167,19 +168,13 @@ impl Device {
         if let Some(differs) = self.versions().await?.iter().find_map(Installed::difference) {
             return Ok(with_words(Report { progress: Progress::Running, ..report }, &differs));
         }
-        for number in 0..self.product().checks.len() {
-            let is_asked = self.product().checks.get(number).is_some_and(|check| check.when != When::Before);
-            if !is_asked {
-                continue;
+        Ok(match self.check(|when| when != When::Before).await? {
+            Health::NotAsked | Health::Well => report,
+            Health::Unwell(Unhealthy { name, line, .. }) => {
+                let words = format!("{name} is not as it must be: {line}");
+                Report { words, ..Progress::Running.into() }
             }
-            let said = self.reads(Ask::Check(number)).await?;
-            let Some(check) = self.product().checks.get(number) else { continue };
-            if let Some((_, line)) = read::failed_check(check, &said) {
-                let words = format!("{} is not as it must be: {line}", check.name);
-                return Ok(Report { words, ..Progress::Running.into() });
-            }
-        }
-        Ok(report)
+        })
     }
 
     /// Returns how far work is of which the device shows nothing: it is over when the version is there, or when the

@@ -5,6 +5,7 @@ use super::super::file::{Stage, When};
 use super::super::read::{self, Installed, Member, Standing};
 use super::super::session::Ask;
 use super::Device;
+use super::checks::{Health, Unhealthy};
 use crate::attempt::{Firmware, Survey};
 use crate::drivers::device::{Other, Part as ReportedPart, Trouble};
 use crate::failure::Failure;
@@ -57,24 +58,15 @@ impl Device {
 
     /// Checks what must always be so.
     async fn health(&mut self) -> Result<Option<Result<(), Failure>>, Trouble> {
-        let mut health = None;
-        for number in 0..self.product().checks.len() {
-            let is_asked = self.product().checks.get(number).is_some_and(|check| check.when == When::Always);
-            if !is_asked {
-                continue;
+        Ok(match self.check(|when| when == When::Always).await {
+            Ok(Health::NotAsked) => None,
+            Ok(Health::Well) => Some(Ok(())),
+            Ok(Health::Unwell(Unhealthy { name, means, line })) => {
+                Some(Err(self.unhealthy(&name, means, &line)))
             }
-            let said = match self.reads(Ask::Check(number)).await {
-                Ok(said) => said,
-                Err(trouble) if trouble.is_answer => return Ok(Some(Err(trouble.failure))),
-                Err(trouble) => return Err(trouble),
-            };
-            let Some(check) = self.product().checks.get(number) else { continue };
-            if let Some((means, line)) = read::failed_check(check, &said) {
-                return Ok(Some(Err(self.unhealthy(&check.name, means, &line))));
-            }
-            health = Some(Ok(()));
-        }
-        Ok(health)
+            Err(trouble) if trouble.is_answer => Some(Err(trouble.failure)),
+            Err(trouble) => return Err(trouble),
+        })
     }
 
     /// Reads how far the work of the device is; `None` if it shows none, or the product cannot be asked.

@@ -3,8 +3,8 @@
 use super::super::dialogue::{Answer as Said, End};
 use super::super::file::Verb as Command;
 use super::super::meaning::Meaning;
-use super::super::read;
 use super::super::session::{Ask, Hints, gone};
+use super::checks::{Health, Unhealthy};
 use super::offered;
 use super::reading::ticket;
 use super::trouble::answer;
@@ -96,15 +96,12 @@ impl Device {
         report: impl FnMut(Contact) + Send,
     ) -> Result<Option<(Meaning, Trouble)>, Trouble> {
         self.sign_in(report).await?;
-        for number in 0..self.product().checks.len() {
-            let said = self.reads(Ask::Check(number)).await?;
-            let Some(check) = self.product().checks.get(number) else { continue };
-            if let Some((means, line)) = read::failed_check(check, &said) {
-                let failure = self.unhealthy(&check.name, means, &line);
-                return Ok(Some((means, answer(failure))));
+        Ok(match self.check(|_| true).await? {
+            Health::NotAsked | Health::Well => None,
+            Health::Unwell(Unhealthy { name, means, line }) => {
+                Some((means, answer(self.unhealthy(&name, means, &line))))
             }
-        }
-        Ok(None)
+        })
     }
 
     /// Returns what is known after a command that has ended already.

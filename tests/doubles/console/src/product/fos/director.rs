@@ -87,9 +87,10 @@ pub(super) fn ha_show(session: &Session) -> String {
     let line =
         |who: &str, number: u8| format!("{who} CP (Slot {}, CP{number}): {}\n", SLOT + number, word(number));
     let local = if session.on_standby { 1 - active } else { active };
-    let synchronized = match has_other {
-        true => "HA enabled, Heartbeat Up, HA State synchronized",
-        false => "HA enabled, Heartbeat Down, HA State not in sync",
+    let synchronized = if has_other {
+        "HA enabled, Heartbeat Up, HA State synchronized"
+    } else {
+        "HA enabled, Heartbeat Down, HA State not in sync"
     };
     format!("{}{}{synchronized}\n", line("Local", local), line("Remote", 1 - local))
 }

@@ -1,6 +1,6 @@
 //! Ports: they really close, and stay the double's, while its device is away.
 
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 
 use anyhow::Context as _;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -32,12 +32,10 @@ impl Port {
     /// # Errors
     /// When somebody else has it.
     pub fn bind(address: SocketAddr, backlog: i32) -> anyhow::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into()).with_context(|| format!("bind {address}"))?;
-        let address = socket.local_addr()?.as_socket().context("no address of the internet")?;
-        Ok(Self { socket, address, backlog })
+        let first = bound(address)?;
+        let address = first.local_addr()?.as_socket().context("no address of the internet")?;
+        // A port that the system has chosen is given away when a socket stops to listen; one that was named is not.
+        Ok(Self { socket: bound(address)?, address, backlog })
     }
 
     /// Where it is.
@@ -65,27 +63,22 @@ impl Port {
         connected: impl Fn(TcpStream),
         closed: impl Fn(),
     ) -> anyhow::Result<()> {
-        let (address, backlog) = (self.address, self.backlog);
-        let mut held = Some(self);
         loop {
             let now = *net.borrow_and_update();
-            let port = match held.take() {
-                Some(port) => port,
-                None => Self::bind(address, backlog)?,
-            };
             match now {
                 Net::Gone => return Ok(()),
                 Net::Down => {
-                    held = Some(port);
                     if net.changed().await.is_err() {
                         return Ok(());
                     }
                 }
                 Net::Up => {
-                    port.listen()?;
-                    let listener = TcpListener::from_std(port.socket.into())?;
+                    self.listen()?;
+                    let listener = TcpListener::from_std(self.socket.try_clone()?.into())?;
                     open.send_modify(|open| *open += 1);
                     let is_over = accept(&listener, &mut net, &connected).await;
+                    // A program that the double has just started may have the port too, until it becomes that program.
+                    self.socket.shutdown(Shutdown::Read)?;
                     drop(listener);
                     open.send_modify(|open| *open -= 1);
                     closed();
@@ -96,6 +89,14 @@ impl Port {
             }
         }
     }
+}
+
+fn bound(address: SocketAddr) -> anyhow::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into()).with_context(|| format!("bind {address}"))?;
+    Ok(socket)
 }
 
 /// Returns whether the double has ended.
@@ -122,11 +123,12 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    /// A test of a device that restarts would meet the open port of one that does not, or find it taken by somebody.
+    /// A test of a device that restarts would meet the open port of one that does not, or find it taken by somebody: also
+    /// by a program that the double is starting, which has its sockets for a moment.
     #[tokio::test]
     async fn a_port_is_closed_while_the_device_is_down_and_nobody_else_gets_it() {
         let port = Port::bind(([127, 0, 0, 1], 0).into(), 16).unwrap();
-        let address = port.address();
+        let (address, inherited) = (port.address(), port.socket.try_clone().unwrap());
         let (net, seen) = watch::channel(Net::Up);
         let open = Arc::new(watch::Sender::new(0));
         let mut opened = open.subscribe();
@@ -147,5 +149,6 @@ mod tests {
         net.send_replace(Net::Gone);
         task.await.unwrap().unwrap();
         assert!(TcpStream::connect(address).await.is_err());
+        drop(inherited);
     }
 }

@@ -29,6 +29,8 @@ use farrier_update::device::{Action, ActionId, Answer, Intent, Inventory, Limits
 use farrier_update::{Component, InstallerKind, NodePlan, Reason};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// A device, for one attempt.
 pub(super) struct Device {
@@ -60,6 +62,8 @@ pub(super) struct Device {
     actions: Vec<Action>,
     /// What an installation interrupts, once it was asked for.
     interrupts: Option<String>,
+    /// When a device that had no free session is asked again.
+    asks_again: Option<Instant>,
 }
 
 /// A session and the connection that it is on.
@@ -105,6 +109,7 @@ impl device::Device for Device {
             sent: BTreeMap::new(),
             actions: Vec::new(),
             interrupts: None,
+            asks_again: None,
         })
     }
 
@@ -171,6 +176,11 @@ impl device::Device for Device {
             Some(report) => Ok(report),
             None => self.how_far(ticket).await,
         }
+    }
+
+    fn wants_rest(&self) -> Option<Duration> {
+        let left = self.asks_again?.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
     }
 
     fn takes_image(&self, intent: &Intent) -> bool {

@@ -14,8 +14,12 @@ use std::time::Duration;
 /// How long a device may be silent before an attempt ends in which it does no work for us.
 const AWAY: Duration = Duration::from_mins(2);
 
-/// How long a device may refuse a command for now: another administrator works with it, a standby starts.
+/// How long a device may refuse a command for now: another administrator works with it, a standby starts. It is longer
+/// where the device itself ends a session only later.
 const REFUSED: Duration = Duration::from_mins(10);
+
+/// How much later than after the time for which nobody has used it a session ends.
+const EXPIRES: Duration = Duration::from_mins(1);
 
 /// How much longer than its timeout an update is followed that must not be interrupted.
 const OVERDUE: Duration = Duration::from_hours(1);
@@ -123,8 +127,27 @@ pub(crate) fn usual_limits(product: &Product) -> Limits {
         away: AWAY,
         reset: away.saturating_add(settles),
         settle: away.saturating_add(settles),
-        refused: REFUSED,
+        // A runner that has died may have left a session, and nothing but the device can end it.
+        refused: REFUSED.max(product.session.idle.saturating_add(EXPIRES)),
         overdue: OVERDUE,
         ..Limits::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drivers::console::{lint, products::FILES};
+
+    /// A device whose only session a dead runner has would be given up before it has ended that session.
+    #[test]
+    fn a_device_may_refuse_for_longer_than_it_keeps_a_session() {
+        for (name, text) in FILES {
+            let mut product = lint::read(text).unwrap();
+            for idle in [product.session.idle, Duration::from_hours(1)] {
+                product.session.idle = idle;
+                assert!(usual_limits(&product).refused > idle, "{name}");
+            }
+        }
     }
 }

@@ -10,15 +10,31 @@ use crate::drivers::device::{Contact, Trouble};
 use crate::metrics::result_of;
 use crate::ssh::connect::connect;
 use crate::ssh::{Connection, HostKeys, TERM, Terminal};
+use farrier_update::Reason;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a device may take to end a session. It ends with the connection anyway.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// How often a device without a free session is asked again before it is given up. Each time is a sign-in, which its log
+/// shows, and which other administrators may be waiting for too.
+const TRIES: u32 = 20;
+
 impl Device {
-    /// Opens a session, unless one is open.
-    pub(super) async fn sign_in(&mut self, mut report: impl FnMut(Contact) + Send) -> Result<(), Trouble> {
+    /// Opens a session, unless one is open. A device that has no free one is there, and is asked again for as long as it
+    /// may refuse: somebody ends the other session, or the device does, once nobody has used it for long enough.
+    pub(super) async fn sign_in(&mut self, report: impl FnMut(Contact) + Send) -> Result<(), Trouble> {
+        let signed_in = self.open_session(report).await;
+        let trouble = signed_in.as_ref().err();
+        let is_taken = trouble.is_some_and(|trouble| trouble.failure.reason == Reason::SessionLimitReached);
+        let rest = self.settings.limits.refused / TRIES;
+        self.asks_again = is_taken.then(|| Instant::now() + rest);
+        signed_in
+    }
+
+    async fn open_session(&mut self, mut report: impl FnMut(Contact) + Send) -> Result<(), Trouble> {
         if let Some(line) = self.line.as_ref().filter(|line| !line.session.is_over()) {
             report(Contact::Reached { address: line.address.clone() });
             return Ok(());

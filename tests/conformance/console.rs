@@ -5,7 +5,7 @@ mod attempt;
 mod cases;
 mod through;
 
-pub(crate) use cases::{FETCHING_OA, FOS, OA, OTHERS};
+pub(crate) use cases::{DIRECTOR, FETCHING_OA, FOS, MOONSHOT, OA, OWN_VC, SAS, SUPERDOME_2, SUPERDOME_X};
 pub(crate) use through::VC;
 
 use super::bench::{self, HOLD};
@@ -14,7 +14,7 @@ use super::services::{Services, Shelf};
 use cases::Case;
 use farrier::attempt::{DeviceOrder, Goal, Job, Offers, Tools};
 use farrier::conformance::{Bench, Fault, Footprint, Journal, Subject};
-use farrier::drivers::console::{Catalogue, Console, Product, lint, products};
+use farrier::drivers::console::{Catalogue, Console, Product};
 use farrier::drivers::{Driver, HttpsSettings, Keys, Manager, Node, SshSettings};
 use farrier::payload::Tree;
 use farrier::tls::{Fingerprint, Trust};
@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// Where a double's manager is: beside it, as it has an address of its own.
@@ -51,12 +51,19 @@ const LOOKS: u32 = 8;
 
 /// Times that fit a double. What is waited for on a real device for minutes takes seconds.
 fn limits(case: &Case) -> Limits {
-    Limits { overdue: case.overdue, ..bench::limits() }
+    let usual = bench::limits();
+    Limits {
+        overdue: case.overdue,
+        idle: case.idle.unwrap_or(usual.idle),
+        away: case.away.unwrap_or(usual.away),
+        ..usual
+    }
 }
 
 /// Devices of one product. Each is a double of its own.
 pub(crate) struct Consoles {
     case: Case,
+    product: Product,
     tools: Tools,
     dir: tempfile::TempDir,
 }
@@ -65,7 +72,8 @@ impl Consoles {
     pub(crate) fn new(case: Case) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let tools = order::tools(dir.path());
-        let consoles = Self { case, tools, dir };
+        let product = product(&case);
+        let consoles = Self { case, product, tools, dir };
         for is_bad in [false, true] {
             let (image, stored) =
                 (consoles.image(is_bad), consoles.tools.store.path(&consoles.digest(is_bad)));
@@ -108,19 +116,10 @@ impl Consoles {
         trees
     }
 
-    /// The product, whose times are those of a double, and which looks for its image at this port.
+    /// The product, which looks for its image at this port.
     fn product(&self, port: u16) -> Product {
-        let text = products::FILES.iter().find(|(name, _)| *name == self.case.product).unwrap().1;
-        let (catalogue, refused) = Catalogue::read([("own", text)]);
-        assert!(refused.is_empty(), "{refused:?}");
-        let mut product = catalogue.choose(self.case.type_, Some(self.case.product)).unwrap().clone();
-        product.session.settle = Duration::from_millis(100);
-        if let Some(quiet) = self.case.quiet {
-            product.requests.values_mut().for_each(|request| request.command.quiet = Some(quiet));
-        }
-        product.pulls.retain(|pull| pull.scheme == self.case.scheme);
+        let mut product = self.product.clone();
         product.pulls.iter_mut().filter_map(|pull| pull.port.as_mut()).for_each(|fixed| *fixed = port);
-        assert!(lint::read(text).is_ok());
         product
     }
 
@@ -133,6 +132,20 @@ impl Consoles {
         component.payload.as_mut().unwrap().unpack = case.folder;
         component
     }
+}
+
+/// The products, read once as by an operator: that takes longer than an attempt.
+static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::default);
+
+/// The product of a case. Its times are those of a double.
+fn product(case: &Case) -> Product {
+    let mut product = CATALOGUE.choose(case.type_, Some(case.product)).unwrap().clone();
+    product.session.settle = Duration::from_millis(100);
+    if let Some(quiet) = case.quiet {
+        product.requests.values_mut().for_each(|request| request.command.quiet = Some(quiet));
+    }
+    product.pulls.retain(|pull| pull.scheme == case.scheme);
+    product
 }
 
 impl Consoles {
@@ -150,6 +163,9 @@ impl Consoles {
             tree: self.case.folder,
             ..Settings::default()
         };
+        if let Some(idle) = self.case.idle {
+            config.settings.idle_ms = u64::try_from(idle.as_millis()).unwrap();
+        }
         if let Some(bay) = self.case.bay {
             MODULES.clone_into(&mut config.password);
             config = Config {
@@ -202,7 +218,7 @@ impl Bench for Consoles {
     }
 
     fn limit(&self) -> Duration {
-        Duration::from_mins(4)
+        Duration::from_mins(8)
     }
 
     fn hold(&self) -> Duration {
@@ -310,7 +326,7 @@ impl Subject for One<'_> {
 
     fn job(&self, goal: Goal) -> Job {
         let Case { double, type_, .. } = self.of.case;
-        let class = Console::new(Catalogue::default());
+        let class = Console::new(CATALOGUE.clone());
         let components = vec![self.of.component(self.has_bad_image.get())];
         Job {
             device: DeviceOrder { resets_host: true, interrupts: true, ..DeviceOrder::default() },
@@ -377,7 +393,7 @@ impl Subject for One<'_> {
                 let other = Double::start(Config::new(Doubled::named(self.of.case.double).unwrap()));
                 self.host_keys.replace(other.await.unwrap().host_keys().to_vec());
             }),
-            Fault::WayBackShut => Box::pin(async { self.services.shut() }),
+            Fault::WayBackShut => Box::pin(async { self.services.shut().await }),
         })
     }
 }

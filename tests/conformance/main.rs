@@ -129,7 +129,9 @@ async fn console_has_an_onboard_administrator_fetch_its_image() {
 /// What the product file of a device says would be compared with a manual only, and never be worked with.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn console_updates_each_other_product() {
-    let benches: Vec<Consoles> = console::OTHERS.into_iter().map(Consoles::new).collect();
+    let others =
+        [console::SUPERDOME_2, console::SUPERDOME_X, console::SAS, console::OWN_VC, console::MOONSHOT];
+    let benches = others.map(Consoles::new);
     let reports = benches.iter().map(|bench| conformance::run_only(bench, "update"));
     for report in futures::future::join_all(reports).await {
         assert!(report.is_passed(), "{report}");
@@ -154,7 +156,7 @@ mod long {
     /// A fabric's switches would be updated twice, left between two versions, or believed to be updated.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn console_passes_the_kit_on_fabric_os() {
-        passes(Consoles::new(console::FOS), &SKIPPED).await;
+        passes(Consoles::new(console::FOS.whole()), &SKIPPED).await;
     }
 
     /// What has no meaning for a device with a command line.
@@ -166,7 +168,55 @@ mod long {
     /// As above, with enclosures, which are sent their images.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn console_passes_the_kit_on_an_onboard_administrator() {
-        passes(Consoles::new(console::OA), &SENT).await;
+        passes(Consoles::new(console::OA.whole()), &SENT).await;
+    }
+
+    /// As above, with directors, whose two control processors are updated by one command.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn console_passes_the_kit_on_a_director() {
+        passes(Consoles::new(console::DIRECTOR.whole()), &SKIPPED).await;
+    }
+
+    /// As above, with enclosures that fetch their images.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn console_passes_the_kit_on_an_onboard_administrator_that_fetches() {
+        passes(Consoles::new(console::FETCHING_OA.whole()), &SKIPPED).await;
+    }
+
+    /// As above, with complexes, over IPv6.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn console_passes_the_kit_on_a_superdome_2() {
+        passes(Consoles::new(console::SUPERDOME_2.whole()), &SKIPPED).await;
+    }
+
+    /// As above, with complexes.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn console_passes_the_kit_on_a_superdome_x() {
+        passes(Consoles::new(console::SUPERDOME_X.whole()), &SKIPPED).await;
+    }
+
+    /// As above, with switches that have place for one session.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn console_passes_the_kit_on_a_sas_switch() {
+        passes(Consoles::new(console::SAS.whole()), &SKIPPED).await;
+    }
+
+    /// As above, with one of two modules.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn console_passes_the_kit_on_virtual_connect() {
+        passes(Consoles::new(console::OWN_VC.whole()), &SKIPPED).await;
+    }
+
+    /// As above, on the console of its bay.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn console_passes_the_kit_on_virtual_connect_through_its_manager() {
+        passes(Consoles::new(console::VC.whole()), &SKIPPED).await;
+    }
+
+    /// As above, with chassis.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn console_passes_the_kit_on_moonshot() {
+        passes(Consoles::new(console::MOONSHOT.whole()), &SKIPPED).await;
     }
 
     /// As above, with HP-UX machines, which fetch a depot and install it by `swinstall`.

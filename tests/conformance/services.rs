@@ -29,9 +29,9 @@ pub(crate) struct Services {
     ports: BTreeMap<Scheme, u16>,
     offered: Arc<Offered>,
     identity: Arc<RunIdentity>,
+    /// What accepts connections; `None`: nothing does any more.
+    open: Mutex<Option<(Server, [OpenService; 2])>>,
     /// What must live as long as the server.
-    _server: Server,
-    _open: [OpenService; 2],
     _sources: watch::Sender<Arc<AddressSet>>,
     _peers: watch::Sender<Arc<[IpAddr]>>,
     _names: watch::Sender<Arc<BTreeSet<String>>>,
@@ -42,7 +42,6 @@ pub(crate) struct Services {
 struct Offered {
     files: BTreeMap<String, PathBuf>,
     trees: BTreeMap<String, Arc<Tree>>,
-    is_shut: Mutex<bool>,
     open: Mutex<BTreeMap<ActionId, One>>,
 }
 
@@ -67,7 +66,7 @@ impl OpenOffers for Offered {
     }
 
     fn is_served(&self, _: IpAddr, _: FileService) -> bool {
-        !*self.is_shut.lock().unwrap_or_else(PoisonError::into_inner)
+        true
     }
 
     fn content(&self, offer: &OpenOffer) -> BoxFuture<'static, Result<OfferContent, Failure>> {
@@ -147,8 +146,7 @@ impl Services {
             ports,
             offered,
             identity,
-            _server: server,
-            _open: open,
+            open: Mutex::new(Some((server, open))),
             _sources: own,
             _peers: others,
             _names: of_certificate,
@@ -165,9 +163,15 @@ impl Services {
         self.identity.password(SESSION, action.0)
     }
 
-    /// Nothing is served any more.
-    pub(crate) fn shut(&self) {
-        *self.offered.is_shut.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    /// Closes all ports.
+    pub(crate) async fn shut(&self) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((server, services)) = open {
+            server.close().await;
+            for service in services {
+                service.close().await;
+            }
+        }
     }
 }
 

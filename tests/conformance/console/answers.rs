@@ -1,6 +1,6 @@
 //! What a switch may answer besides the usual.
 
-use super::cases::{Case, DIRECTOR, FETCHING_OA, FOS, OA, OTHERS};
+use super::cases::{Case, DIRECTOR, FETCHING_OA, FOS, OA, OWN_VC, SAS, SUPERDOME_2};
 use super::{Consoles, One};
 use farrier::drivers::HandOver;
 use farrier_console_double::Settings;
@@ -102,7 +102,7 @@ async fn a_file_for_a_switch_that_fetches_a_folder_is_refused_in_the_plan() {
 /// The partner of a module would be updated while the module is still away, and servers would lose both ways.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_update_is_over_when_the_links_are_up_again() {
-    let [_, _, _, vc, _] = OTHERS;
+    let vc = OWN_VC;
     let consoles = Consoles::new(vc);
     let one = consoles.one().await;
     one.double().set(Settings { reboot_ms: 2500, ..one.double().settings() });
@@ -112,10 +112,22 @@ async fn an_update_is_over_when_the_links_are_up_again() {
     assert_eq!(one.double().version("enc0:1").as_deref(), Some("4.45"), "the other module");
 }
 
+/// A device that has place for one session would be given up, although whoever has it ends it a moment later, and one
+/// that a runner has left is ended by the device.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_without_a_free_session_is_waited_for() {
+    let consoles = Consoles::new(Case { away: Some(Duration::from_millis(500)), ..SAS });
+    let one = consoles.one().await;
+    one.double().arm(Armed::times(Fault::OtherSession { user: "root".into() }, 3)).unwrap();
+    let (result, _) = one.result(|_| {}).await;
+    assert_eq!(result.outcome, Outcome::Updated, "{result:#?}");
+    assert!(one.double().armed().is_empty());
+}
+
 /// A complex would count as updated while a blade in it still runs what is insecure, and nobody would look for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_complex_is_not_updated_while_an_entity_has_its_old_version() {
-    let [superdome, ..] = OTHERS;
+    let superdome = SUPERDOME_2;
     let short = Duration::from_secs(4);
     let case = Case { timeout: short, overdue: short, ..superdome };
     let (result, _) = with(case, Some(Fault::LeavesOut { part: "Blade 1/3".into() })).await;

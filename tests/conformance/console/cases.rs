@@ -31,6 +31,10 @@ pub(crate) struct Case {
     /// How long the device is followed after an installation began, and how much longer than that.
     pub(crate) timeout: Duration,
     pub(crate) overdue: Duration,
+    /// After how long the device ends a session that nobody uses; `None`: later than a trial takes.
+    pub(crate) idle: Option<Duration>,
+    /// How long it may be silent; `None`: as long as other doubles.
+    pub(crate) away: Option<Duration>,
     /// After how long an unknown question counts as one; `None`: as the product file has it.
     pub(crate) quiet: Option<Duration>,
     /// What is odd about the image.
@@ -41,6 +45,11 @@ impl Case {
     /// What an image says that it is for.
     pub(crate) fn image_for(&self) -> &'static str {
         if self.double == DIRECTOR.double { FOS.double } else { self.double }
+    }
+
+    /// The same, for the whole kit: many trials at the same time take longer, and one that is too late says nothing.
+    pub(crate) fn whole(self) -> Self {
+        Self { timeout: Duration::from_mins(2), ..self }
     }
 }
 
@@ -58,6 +67,8 @@ const BASE: Case = Case {
     host: IpAddr::V4(Ipv4Addr::LOCALHOST),
     timeout: Duration::from_secs(15),
     overdue: Duration::from_secs(20),
+    idle: None,
+    away: None,
     quiet: None,
     image: |_| {},
 };
@@ -91,56 +102,62 @@ pub(crate) const OA: Case = Case {
 /// One whose user has it fetch its image, and opens the port of FTP for that.
 pub(crate) const FETCHING_OA: Case = Case { hand_over: Some(HandOver::Pull), ..OA };
 
-/// All other products, one of them over IPv6. Of a Virtual Connect domain one module is updated, and of a Moonshot
-/// chassis its manager.
-pub(crate) const OTHERS: [Case; 5] = [
-    Case {
-        double: "superdome-2",
-        part: "complex",
-        product: "superdome-2",
-        entry: "Complex",
-        type_: MachineType::Superdome2,
-        version: "3.7.99",
-        host: IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ..BASE
-    },
-    Case {
-        double: "superdome-x",
-        part: "complex",
-        product: "superdome-x",
-        entry: "Complex",
-        type_: MachineType::SuperdomeX,
-        version: "8.8.6",
-        scheme: Scheme::Https,
-        ..BASE
-    },
-    Case {
-        double: "sas-switch",
-        part: "sas-switch",
-        product: "sas-switch",
-        entry: "SAS switch",
-        type_: MachineType::SASSwitch,
-        version: "2.2.18.0",
-        scheme: Scheme::Http,
-        ..BASE
-    },
-    Case {
-        double: "vc",
-        part: "enc0:2",
-        product: "virtual-connect",
-        entry: "Virtual Connect enc0:2",
-        type_: MachineType::VirtualConnect,
-        version: "4.50",
-        ..BASE
-    },
-    Case {
-        double: "moonshot",
-        part: "cm",
-        product: "moonshot",
-        entry: "Moonshot cm",
-        type_: MachineType::Moonshot,
-        version: "1.60",
-        scheme: Scheme::Https,
-        ..BASE
-    },
-];
+/// A complex that is updated over IPv6.
+pub(crate) const SUPERDOME_2: Case = Case {
+    double: "superdome-2",
+    part: "complex",
+    product: "superdome-2",
+    entry: "Complex",
+    type_: MachineType::Superdome2,
+    version: "3.7.99",
+    host: IpAddr::V6(Ipv6Addr::LOCALHOST),
+    ..BASE
+};
+
+/// A complex.
+pub(crate) const SUPERDOME_X: Case = Case {
+    double: "superdome-x",
+    part: "complex",
+    product: "superdome-x",
+    entry: "Complex",
+    type_: MachineType::SuperdomeX,
+    version: "8.8.6",
+    scheme: Scheme::Https,
+    ..BASE
+};
+
+/// A switch that has place for one session, which it ends if nobody uses it.
+pub(crate) const SAS: Case = Case {
+    double: "sas-switch",
+    part: "sas-switch",
+    product: "sas-switch",
+    entry: "SAS switch",
+    type_: MachineType::SASSwitch,
+    version: "2.2.18.0",
+    scheme: Scheme::Http,
+    idle: Some(Duration::from_secs(10)),
+    ..BASE
+};
+
+/// One module of a Virtual Connect domain, whose manager is dialled itself.
+pub(crate) const OWN_VC: Case = Case {
+    double: "vc",
+    part: "enc0:2",
+    product: "virtual-connect",
+    entry: "Virtual Connect enc0:2",
+    type_: MachineType::VirtualConnect,
+    version: "4.50",
+    ..BASE
+};
+
+/// The manager of a Moonshot chassis.
+pub(crate) const MOONSHOT: Case = Case {
+    double: "moonshot",
+    part: "cm",
+    product: "moonshot",
+    entry: "Moonshot cm",
+    type_: MachineType::Moonshot,
+    version: "1.60",
+    scheme: Scheme::Https,
+    ..BASE
+};

@@ -1,6 +1,6 @@
 //! A Virtual Connect module that is reached through its Onboard Administrator.
 
-use super::cases::{Case, OTHERS};
+use super::cases::{Case, OWN_VC};
 use super::{Consoles, MANAGERS, MODULES, One};
 use farrier::attempt::{End, Goal};
 use farrier::conformance::Subject;
@@ -11,10 +11,10 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// The module in bay 2, of a domain whose manager runs on the one in bay 1.
-pub(crate) const VC: Case = Case { bay: Some(2), ..OTHERS[3] };
+pub(crate) const VC: Case = Case { bay: Some(2), ..OWN_VC };
 
 /// The module that the manager of the domain runs on.
-const PRIMARY: Case = Case { part: "enc0:1", entry: "Virtual Connect enc0:1", bay: Some(1), ..OTHERS[3] };
+const PRIMARY: Case = Case { part: "enc0:1", entry: "Virtual Connect enc0:1", bay: Some(1), ..OWN_VC };
 
 /// The entries of a journal of one kind.
 fn entries(double: &Double, kind: &str) -> Vec<Entry> {

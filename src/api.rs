@@ -45,6 +45,9 @@ pub const LABEL_NODE: &str = "farrier.dev/node";
 /// Label on every object that the operator creates for an UpdateRun: the UID of the run.
 pub const LABEL_RUN_UID: &str = "farrier.dev/run-uid";
 
+/// Label on an UpdateRun that the operator has made: the value `inventory` for one that takes scheduled inventories.
+pub const LABEL_SCHEDULED: &str = "farrier.dev/scheduled";
+
 /// Label on a LogRequest: the runner that answers it.
 pub const LABEL_RUNNER: &str = "farrier.dev/runner";
 

@@ -7,6 +7,7 @@
 mod assign;
 mod baseline;
 mod dependents;
+mod inventories;
 mod lead;
 mod log_requests;
 mod managed_node;
@@ -45,7 +46,7 @@ const AFTER_ERROR: Duration = Duration::from_secs(5);
 /// Delay before a failed handover is retried.
 const HAND_OVER_RETRY: Duration = Duration::from_secs(1);
 
-/// Interval of the search for leftovers of finished runs, and for LogRequests that are left.
+/// Interval of the search for leftovers of finished runs, for LogRequests that are left, and for inventories that are due.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What the controller works with.
@@ -118,6 +119,7 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
             }
             () = until(next) => decide_due(context, &mut due).await,
             _ = sweep.tick() => {
+                inventories::create_due(context).await;
                 if let Err(error) = context.exposer.sweep().await {
                     tracing::warn!(error = %chain(&error), "objects of ended runs could not be deleted; it is retried");
                 }

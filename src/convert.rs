@@ -8,8 +8,8 @@ use crate::api::baseline::{
     Component as ApiComponent, Detect as ApiDetect, Payload, Reboot, Signature, Source,
 };
 use crate::api::managed_node::{
-    AddressFamily, Channel as ApiChannel, HandOver as ApiHandOver, HostKeyPolicy, ManagedNode,
-    Privilege as ApiPrivilege,
+    AddressFamily, AppliedBaseline, Channel as ApiChannel, HandOver as ApiHandOver, HostKeyPolicy,
+    ManagedNode, Privilege as ApiPrivilege,
 };
 use crate::api::quantity::{self, Span};
 use crate::api::tls::{Tls, TlsPolicy};
@@ -104,6 +104,12 @@ fn payload_ref(from: &Payload) -> PayloadRef {
 pub fn baseline_id(baseline: &Baseline) -> BaselineId {
     let uid = baseline.uid().unwrap_or_default();
     BaselineId { uid, digest: digest_of(&baseline.spec.components) }
+}
+
+/// Reports whether a baseline has the content that was applied to a machine.
+pub fn is_applied(applied: &AppliedBaseline, baseline: &BaselineId) -> bool {
+    let applied = BaselineId { uid: applied.uid.clone(), digest: applied.digest.clone() };
+    applied.has_content_of(baseline)
 }
 
 /// Reports whether a baseline of the name that a run refers to has the content that the run began with. A run

@@ -8,12 +8,13 @@ use crate::api::{ManagedNode, NodeUpdate, UpdateRun, condition};
 use crate::caches::Caches;
 use crate::metrics::{Gauge, catalogue as c, gauge, number};
 use farrier_update::Reason;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 /// Collector of the metrics about the cached objects.
 pub struct Fleet {
@@ -44,6 +45,11 @@ impl Collector for Fleet {
         gauge(to, &c::RUNS_OVER_BUDGET, [([], number(over.count()))])?;
         let nodes = self.caches.nodes.state();
         by_state(to, &c::MANAGED_NODES, NODE_STATES, nodes.iter().map(|node| node_state(node)))?;
+        let baselines = nodes.iter().map(|node| baseline_state(node));
+        by_state(to, &c::MANAGED_NODE_BASELINES, BASELINE_STATES, baselines)?;
+        let now = condition::now();
+        let overdue = nodes.iter().filter(|node| is_inventory_overdue(node, &now)).count();
+        gauge(to, &c::INVENTORIES_OVERDUE, [([], number(overdue))])?;
         let updates = self.caches.updates.state();
         by_state(to, &c::NODE_UPDATES, UPDATE_STATES, updates.iter().map(|update| update_state(update)))?;
         gauge(
@@ -64,6 +70,12 @@ pub(crate) const RUN_STATES: &[&str] =
     &["pending", "waiting", "running", "paused", "planned", "cancelling", "succeeded", "failed", "cancelled"];
 
 pub(crate) const NODE_STATES: &[&str] = &["held", "unknown", "unreachable", "failing", "ready"];
+
+pub(crate) const BASELINE_STATES: &[&str] = &["in_baseline", "behind", "unknown", "none"];
+
+/// After how many intervals the lack of an inventory is reported: one and a tenth is usual, and a machine that is
+/// off for a day is not worth an alert.
+const OVERDUE_INTERVALS: u32 = 3;
 
 pub(crate) const UPDATE_STATES: &[&str] =
     &["pending", "working", "retrying", "planned", "succeeded", "failed", "unreachable", "cancelled"];
@@ -156,6 +168,28 @@ fn node_state(node: &ManagedNode) -> &'static str {
     }
 }
 
+fn baseline_state(node: &ManagedNode) -> &'static str {
+    let conditions = node.status.as_ref().map_or(&[][..], |s| s.conditions.as_slice());
+    match condition::find(conditions, "InBaseline") {
+        None => "none",
+        Some(told) if told.status == "True" => "in_baseline",
+        Some(told) if told.status == "False" => "behind",
+        Some(told) if told.reason == Reason::Unknown.as_str() => "none",
+        Some(_) => "unknown",
+    }
+}
+
+/// Reports whether the last inventory of a machine with a schedule is too old.
+fn is_inventory_overdue(node: &ManagedNode, now: &Time) -> bool {
+    let every = node.spec.inventory.as_ref().and_then(|schedule| schedule.every.duration());
+    let Some(every) = every.filter(|_| !node.spec.hold) else { return false };
+    let times = node.status.as_ref().and_then(|status| status.inventory.as_ref());
+    let taken = times.and_then(|times| times.taken_at.as_ref());
+    let Some(since) = taken.or(node.metadata.creation_timestamp.as_ref()) else { return false };
+    let age = Duration::try_from(now.0.duration_since(since.0)).unwrap_or_default();
+    age > every.saturating_mul(OVERDUE_INTERVALS)
+}
+
 fn update_state(update: &NodeUpdate) -> &'static str {
     let Some(status) = &update.status else { return "pending" };
     let why = reason(&status.conditions, "Succeeded");
@@ -196,6 +230,54 @@ fn age(object: &impl ResourceExt) -> Option<f64> {
 mod tests {
     use super::*;
 
+    /// The alert about drift would stay silent, or fire for machines that no update has touched yet.
+    #[test]
+    fn machines_are_counted_by_their_baseline() {
+        let state = |condition: Option<(&str, &str)>| {
+            let conditions = condition.map(|(status, reason)| {
+                serde_json::json!({"type": "InBaseline", "status": status, "reason": reason, "message": "",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z"})
+            });
+            baseline_state(&node(
+                &serde_json::json!({}),
+                &serde_json::json!({"conditions": Vec::from_iter(conditions)}),
+            ))
+        };
+        assert_eq!(state(None), "none");
+        assert_eq!(state(Some(("Unknown", "Unknown"))), "none");
+        assert_eq!(state(Some(("Unknown", "BaselineNotFound"))), "unknown");
+        assert_eq!(state(Some(("False", "BehindBaseline"))), "behind");
+        assert_eq!(state(Some(("True", "AlreadyCurrent"))), "in_baseline");
+    }
+
+    fn node(spec: &serde_json::Value, status: &serde_json::Value) -> ManagedNode {
+        let mut node = serde_json::json!({
+            "metadata": {"name": "db", "namespace": "n", "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"type": "Linux", "addresses": ["10.0.0.1"], "credentialsRef": {"name": "db"}},
+            "status": status,
+        });
+        let fields = spec.as_object().cloned().unwrap_or_default();
+        node["spec"].as_object_mut().unwrap().extend(fields);
+        serde_json::from_value(node).unwrap()
+    }
+
+    /// A schedule that does not work would not be noticed, or a machine that was off for a night would wake somebody.
+    #[test]
+    fn an_inventory_is_overdue_after_three_intervals() {
+        let daily = || serde_json::json!({"inventory": {"every": "24h"}});
+        let day = |day: u32| Time(format!("2026-01-{day:02}T00:00:01Z").parse().unwrap());
+        let never = node(&daily(), &serde_json::json!({}));
+        assert!(!is_inventory_overdue(&never, &day(3)) && is_inventory_overdue(&never, &day(4)));
+        // That it was tried does not count.
+        let times = serde_json::json!({"inventory": {"takenAt": "2026-01-05T00:00:00Z", "triedAt": "2026-01-09T00:00:00Z"}});
+        let taken = node(&daily(), &times);
+        assert!(!is_inventory_overdue(&taken, &day(7)) && is_inventory_overdue(&taken, &day(8)));
+        let held = serde_json::json!({"inventory": {"every": "24h"}, "hold": true});
+        for spec in [serde_json::json!({}), held] {
+            assert!(!is_inventory_overdue(&node(&spec, &serde_json::json!({})), &day(20)));
+        }
+    }
+
     /// An alert on a guessed label value would never fire.
     #[test]
     fn values_of_labels_are_documented() {
@@ -205,6 +287,7 @@ mod tests {
             (c::RUNS.help, RUN_STATES),
             (c::RUN_NODES.help, &run_nodes),
             (c::MANAGED_NODES.help, NODE_STATES),
+            (c::MANAGED_NODE_BASELINES.help, BASELINE_STATES),
             (c::NODE_UPDATES.help, UPDATE_STATES),
             (c::CALLBACK_REFUSED.help, &causes),
         ] {

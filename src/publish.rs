@@ -189,6 +189,20 @@ pub async fn hand_over(
     api.patch(&update.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await
 }
 
+/// Creates a run. Returns false if there is one of this name.
+///
+/// # Errors
+/// Errors of the API server.
+pub async fn create_run(client: &Client, run: &UpdateRun) -> Result<bool, kube::Error> {
+    let api: Api<UpdateRun> = Api::namespaced(client.clone(), &run.namespace().unwrap_or_default());
+    let parameters = PostParams { field_manager: Some(CONTROLLER.into()), ..PostParams::default() };
+    match api.create(&parameters, run).await {
+        Ok(_) => Ok(true),
+        Err(error) if is_conflict(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes a part of a log into the status of a request, of which the metadata may be enough.
 ///
 /// # Errors

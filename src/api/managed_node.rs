@@ -36,6 +36,8 @@ use serde::{Deserialize, Serialize};
         json_path = ".status.conditions[?(@.type==\"InBaseline\")].status"
     ),
     printcolumn(name = "Run", type_ = "string", json_path = ".status.lastRun"),
+    printcolumn(name = "Baseline", type_ = "string", json_path = ".status.baseline.name", priority = 1),
+    printcolumn(name = "Inventory", type_ = "date", json_path = ".status.inventory.takenAt", priority = 1),
     printcolumn(
         name = "Reason",
         type_ = "string",
@@ -165,6 +167,21 @@ pub struct ManagedNodeSpec {
     /// Excludes this machine from every run.
     #[serde(default)]
     pub hold: bool,
+
+    /// When the inventory of this machine is taken by itself. If it is not set, only UpdateRuns take it. See
+    /// docs/drift.md.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<InventorySchedule>,
+}
+
+/// When the inventory of a machine is taken by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct InventorySchedule {
+    /// How long after an inventory the next one is taken, from 1h to 8760h, for instance 24h: Farrier makes an UpdateRun
+    /// with operation Inventory for the machines that are due, which installs nothing. Up to a tenth is added, so that
+    /// machines are not asked all at once. A machine that is not reached is asked again after the same time.
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1h') && duration(self) <= duration('8760h')").message("every is from 1h to 8760h: an inventory signs in to the machine and starts the engine on it"))]
+    pub every: Span,
 }
 
 fn both_families() -> Vec<AddressFamily> {
@@ -313,11 +330,47 @@ pub struct ManagedNodeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<Time>,
 
+    /// When its inventory was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<InventoryTimes>,
+
+    /// The baseline that the last UpdateRun with operation Update has brought this machine to, whether or not all of it
+    /// succeeded. Every inventory compares the machine with it; the condition InBaseline has the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<AppliedBaseline>,
+
     /// The last five updates that changed the machine and succeeded, newest first. The longest of them is how long
     /// Farrier expects the next one to take: none is begun that would not end in the maintenance window of its run.
     /// To forget them, delete this field as with hostKey.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recent_updates: Vec<RecentUpdate>,
+}
+
+/// When the inventory of a machine was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InventoryTimes {
+    /// Time at which the last inventory was taken, by any run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_at: Option<Time>,
+    /// Time at which the last run with operation Inventory ended on this machine, whether or not it reached it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried_at: Option<Time>,
+}
+
+/// The baseline that a machine was brought to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AppliedBaseline {
+    /// Name of the Baseline.
+    pub name: String,
+    /// UID of the Baseline.
+    pub uid: String,
+    /// Digest of its components.
+    pub digest: String,
+    /// Name of the run.
+    pub run: String,
+    /// Time at which the run ended on this machine.
+    pub at: Time,
 }
 
 /// An update that changed a machine and succeeded.

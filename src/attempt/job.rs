@@ -8,11 +8,13 @@ use crate::log_store::{LogStore, Secrets};
 use crate::metrics::Metrics;
 use crate::payload::{Access, Source, Store};
 use farrier_network::MachineType;
-use farrier_protocol::DEFAULT_WAIT_SECONDS;
+use farrier_protocol::{DEFAULT_WAIT_SECONDS, Facts, Reading};
 use farrier_update::device::{Action, Ending, Scope, Ticket};
+use farrier_update::drift::Comparison;
 use farrier_update::reboot::InstalledEarlier;
 use farrier_update::{
-    Component, FailedDependency, Force, InstallerKind, Millis, PayloadRef, RebootOrder, SignatureRef,
+    Component, FailedDependency, Force, InstallerKind, Installers, Millis, PayloadRef, PlanInput,
+    RebootOrder, SignatureRef, plan_node,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,7 +50,8 @@ pub struct Job {
     /// Whether an earlier process reached the machine in this attempt. A machine that does not answer now is
     /// reconnected to, as after a lost connection.
     pub resumed: bool,
-    /// The baseline's components.
+    /// The baseline's components; for an inventory, those of the baseline that was last applied to the machine, with
+    /// which it is compared.
     pub components: Vec<Component>,
     /// Access data for the payload sources, by component name.
     pub access: BTreeMap<String, Result<Access, Failure>>,
@@ -261,6 +264,30 @@ impl Job {
             ..source.clone()
         };
         Ok(payload.signatures.iter().map(of).collect())
+    }
+
+    /// Compares the machine with the components, for an inventory; `None` if there are none.
+    pub fn compare(
+        &self,
+        facts: &Facts,
+        programs: &[String],
+        readings: &BTreeMap<String, Reading>,
+    ) -> Option<Arc<Comparison>> {
+        if self.components.is_empty() {
+            return None;
+        }
+        let plan = plan_node(&PlanInput {
+            components: &self.components,
+            node_type: &self.node_type.to_string(),
+            installers: Installers { machine: self.installers, any: &self.all_installers },
+            facts,
+            programs,
+            readings,
+            // What the run allows beyond an update says nothing about what is installed.
+            force: Force::default(),
+            on_failed_dependency: FailedDependency::Force,
+        });
+        Some(Arc::new(Comparison::of(&plan)))
     }
 
     /// The first twelve ASCII alphanumeric characters of the session id, for use in paths.

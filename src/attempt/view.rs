@@ -4,6 +4,7 @@ use super::{Scheme, Waiting};
 use crate::failure::Failure;
 use farrier_network::Phase;
 use farrier_protocol::{Facts, Package, Simulation};
+use farrier_update::drift::Comparison;
 use farrier_update::{ComponentResult, Millis, NodePlan};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -74,6 +75,8 @@ pub struct View {
     pub survey: Option<Arc<Survey>>,
     /// The planned changes.
     pub plan: Option<Arc<NodePlan>>,
+    /// What the machine has of the baseline that was last applied to it, if the attempt takes an inventory.
+    pub comparison: Option<Arc<Comparison>>,
     /// What the machine's package manager would do, by component, if the attempt ends with the plan.
     pub simulations: BTreeMap<String, Simulation>,
     /// Number of payloads that were verified on the machine.

@@ -95,6 +95,11 @@ catalogue! {
     RUNS_OVER_BUDGET: Gauge "farrier_runs_over_budget" [] worry "Above 0: such a run starts no further machines.";
     /// Machines by state: `held`, `unknown`, `unreachable`, `failing` or `ready`.
     MANAGED_NODES: Gauge "farrier_managed_nodes" ["state"] worry "`unreachable` or `failing` grows.";
+    /// Machines by their baseline: `in_baseline`, `behind`, `unknown` (it could not be compared) or
+    /// `none` (no update has brought it to a baseline).
+    MANAGED_NODE_BASELINES: Gauge "farrier_managed_node_baselines" ["state"] worry "`behind` is above 0: a machine was changed, or its update failed.";
+    /// Machines with `spec.inventory` whose last inventory is older than three times `every`.
+    INVENTORIES_OVERDUE: Gauge "farrier_inventories_overdue" [] worry "Above 0: these machines are not reached, or no inventories are taken.";
     /// NodeUpdates by state: `pending`, `working`, `retrying`, `planned`, `succeeded`, `failed`,
     /// `unreachable` or `cancelled`.
     NODE_UPDATES: Gauge "farrier_node_updates" ["state"] worry "`retrying` stays high.";

@@ -22,14 +22,25 @@ struct Elsewhere;
 impl Collector for Elsewhere {
     fn encode(&self, mut encoder: DescriptorEncoder) -> std::fmt::Result {
         let e = &mut encoder;
-        for described in
-            [&c::RUNS, &c::RUN_NODES, &c::MANAGED_NODES, &c::NODE_UPDATES, &c::LOOP_AGE, &c::READY]
-        {
+        for described in [
+            &c::RUNS,
+            &c::RUN_NODES,
+            &c::MANAGED_NODES,
+            &c::MANAGED_NODE_BASELINES,
+            &c::NODE_UPDATES,
+            &c::LOOP_AGE,
+            &c::READY,
+        ] {
             gauge(e, described, [(["x"], 0.0)])?;
         }
-        for described in
-            [&c::RUNS_OVER_BUDGET, &c::NODE_UPDATES_UNCLEAN, &c::LEFTOVERS, &c::LEASES, &c::OLDEST_UNCLAIMED]
-        {
+        for described in [
+            &c::RUNS_OVER_BUDGET,
+            &c::INVENTORIES_OVERDUE,
+            &c::NODE_UPDATES_UNCLEAN,
+            &c::LEFTOVERS,
+            &c::LEASES,
+            &c::OLDEST_UNCLAIMED,
+        ] {
             gauge(e, described, [([], 0.0)])?;
         }
         Ok(())

@@ -50,10 +50,13 @@ impl Context {
         let goal = goal_for(run.spec.operation, goal);
         let baseline = match needed_baseline(run, goal) {
             Some(name) => Some(self.baseline(run, name, &namespace).await?),
+            None if goal == Goal::Inventory => self.applied_baseline(&node),
             None => None,
         };
         let driver = self.inputs().driver(&node, &namespace).await?;
-        let access = self.inputs().payload_access(baseline.as_deref(), &namespace).await;
+        // An inventory fetches no payloads.
+        let fetched = baseline.as_deref().filter(|_| goal != Goal::Inventory);
+        let access = self.inputs().payload_access(fetched, &namespace).await;
         let job = Job {
             session: update.uid().unwrap_or_default(),
             run: run.name_any(),
@@ -208,6 +211,14 @@ impl Context {
         is_not_replaced(run, &baseline).map(|()| baseline)
     }
 
+    /// Returns the baseline that was last applied to a machine, if it still exists with that content.
+    fn applied_baseline(&self, node: &ManagedNode) -> Option<Arc<Baseline>> {
+        let applied = node.status.as_ref()?.baseline.as_ref()?;
+        let namespace = node.namespace().unwrap_or_default();
+        let baseline = self.caches.baselines.get(&ObjectRef::new(&applied.name).within(&namespace))?;
+        Some(baseline).filter(|baseline| convert::is_applied(applied, &convert::baseline_id(baseline)))
+    }
+
     /// Returns what the class of a machine can do, if the cache has the machine.
     pub(super) fn abilities(&self, update: &NodeUpdate) -> Option<&'static Abilities> {
         let node = ObjectRef::new(&update.spec.node_ref.name);
@@ -260,7 +271,7 @@ fn goal_for(operation: Operation, goal: Goal) -> Goal {
 }
 
 /// Returns the name of the baseline that an attempt with this goal needs. An inventory needs none, even if
-/// the run refers to one.
+/// the run refers to one: each machine is compared with the baseline that was last applied to it.
 fn needed_baseline(run: &UpdateRun, goal: Goal) -> Option<&str> {
     let installs = run.spec.operation != Operation::Inventory && matches!(goal, Goal::Plan | Goal::Update);
     run.spec.baseline_ref.as_ref().filter(|_| installs).map(|baseline| baseline.name.as_str())

@@ -3,12 +3,13 @@
 mod recent;
 
 use super::Context;
-use super::render::{in_use, node_conditions};
-use crate::api::managed_node::ManagedNodeStatus;
+use super::render::{RunOfNode, applied_baseline, in_use, node_conditions};
+use crate::api::managed_node::{InventoryTimes, ManagedNodeStatus};
 use crate::api::node_inventory::{
     FactsReport, InstalledFirmware, InstalledPackage, NodeInventory, NodeInventorySpec, NodeInventoryStatus,
 };
-use crate::api::{LABEL_NODE, LocalRef, ManagedNode, NodeUpdate, condition, label_value};
+use crate::api::update_run::Operation;
+use crate::api::{LABEL_NODE, LocalRef, ManagedNode, NodeUpdate, UpdateRun, condition, label_value};
 use crate::attempt::{End, Firmware, Survey, View};
 use crate::failure::{Failure, chain};
 use crate::publish::{self, Action, RUNNER};
@@ -43,13 +44,15 @@ impl Context {
         let namespace = update.namespace().unwrap_or_default();
         let name = &update.spec.node_ref.name;
         let Some(node) = self.caches.nodes.get(&ObjectRef::new(name).within(&namespace)) else { return };
+        let cached = self.cached_run(update);
         let run = &update.spec.run_ref.name;
         if let Some(survey) = &view.survey
             && let Err(error) = self.record_inventory(&node, survey, run).await
         {
             tracing::warn!(error = %chain(&error), "the inventory could not be written");
         }
-        if let Err(error) = self.record_node(&node, view, end, run, generation, begun).await
+        if let Err(error) =
+            self.record_node(&node, view, end, (run, cached.as_deref()), generation, begun).await
             && !publish::is_gone(&error)
         {
             tracing::warn!(error = %chain(&error), "the machine's status could not be written");
@@ -61,16 +64,26 @@ impl Context {
         node: &ManagedNode,
         view: &View,
         end: &End,
-        run: &str,
+        (run, cached): (&str, Option<&UpdateRun>),
         generation: Option<i64>,
         begun: Option<&Time>,
     ) -> Result<(), kube::Error> {
         let old = node.status.clone().unwrap_or_default();
         let now = condition::now();
         let recent_updates = recent::updates(&old.recent_updates, &view.results, end, run, begun, &now);
+        let run_of_node = RunOfNode {
+            name: run,
+            operation: cached.map(|run| run.spec.operation),
+            baseline: cached.and_then(|run| run.status.as_ref()?.baseline.as_ref()),
+        };
+        let schedule = node.spec.inventory.as_ref();
+        let conditions = node_conditions(&old, schedule, view, end, run_of_node, generation, &now);
+        let applied = cached.and_then(|run| applied_baseline(run, end, &now));
         let status = ManagedNodeStatus {
             observed_generation: generation,
-            conditions: node_conditions(&old.conditions, view, end, run, generation, &now),
+            conditions,
+            inventory: inventory_times(&old, view, run_of_node.operation, &now),
+            baseline: applied.or(old.baseline.clone()),
             host_key: view.first_key.clone().or(old.host_key.clone()),
             certificate: view.first_certificate.clone().or(old.certificate.clone()),
             address: view.address.clone().or(old.address.clone()),
@@ -124,8 +137,10 @@ impl Context {
         );
         // For a new inventory there is no object whose status could be written. The machine's conditions
         // usually show whether that is so: a rejected write costs the API server as much as an accepted one.
-        let known =
-            node.status.as_ref().is_some_and(|s| condition::is(&s.conditions, "InventoryCurrent", "True"));
+        let known = node.status.as_ref().is_some_and(|status| {
+            condition::is(&status.conditions, "InventoryCurrent", "True")
+                || status.inventory.as_ref().is_some_and(|times| times.taken_at.is_some())
+        });
         if known {
             match publish::status(&self.client, &inventory, RUNNER, &status).await {
                 Err(error) if publish::is_gone(&error) => {}
@@ -313,6 +328,21 @@ fn summary(node: &str, view: &View, end: &End) -> (Reason, Action, String) {
         }
         End::Failed(failure) => (failure.reason, Action::Update, failure.message.clone()),
     }
+}
+
+/// Returns when the inventory was taken and tried, after an attempt.
+fn inventory_times(
+    old: &ManagedNodeStatus,
+    view: &View,
+    operation: Option<Operation>,
+    now: &Time,
+) -> Option<InventoryTimes> {
+    let InventoryTimes { taken_at, tried_at } = old.inventory.clone().unwrap_or_default();
+    let times = InventoryTimes {
+        taken_at: view.survey.as_ref().map(|_| now.clone()).or(taken_at),
+        tried_at: if operation == Some(Operation::Inventory) { Some(now.clone()) } else { tried_at },
+    };
+    Some(times).filter(|times| *times != InventoryTimes::default())
 }
 
 fn inventory(node: &ManagedNode) -> NodeInventory {

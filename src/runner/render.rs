@@ -4,7 +4,7 @@ mod components;
 mod machine;
 mod verdict;
 
-pub(super) use machine::{in_use, node_conditions};
+pub(super) use machine::{RunOfNode, applied_baseline, in_use, node_conditions};
 
 use super::actions;
 use crate::api::condition;

@@ -105,7 +105,12 @@ fn status_of(definition: &Definition) -> Value {
         })
     });
     let mut status = match definition.kind.as_str() {
-        "ManagedNode" => json!({"lastRun": "r1", "os": "Debian"}),
+        "ManagedNode" => json!({
+            "lastRun": "r1",
+            "os": "Debian",
+            "baseline": {"name": "spring", "uid": "u", "digest": "sha256:0", "run": "r1", "at": "2026-01-01T00:00:00Z"},
+            "inventory": {"takenAt": "2026-01-01T00:00:00Z"},
+        }),
         "Baseline" => json!({"components": 1}),
         "UpdateRun" => json!({"counts": {"total": 1}, "stage": "canary"}),
         "NodeUpdate" => json!({"step": "Install", "changed": "0/1"}),

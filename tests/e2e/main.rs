@@ -26,6 +26,7 @@ mod conformance;
 mod console;
 mod crash;
 mod current;
+mod drift;
 mod drivers;
 mod facts;
 mod field;

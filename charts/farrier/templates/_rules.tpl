@@ -12,6 +12,10 @@
 - apiGroups: [farrier.dev]
   resources: [updateruns]
   verbs: [patch]
+# Runs that take scheduled inventories (spec.inventory of ManagedNodes). It makes no others.
+- apiGroups: [farrier.dev]
+  resources: [updateruns]
+  verbs: [create]
 # A run goes by itself when spec.ttlAfterFinished is over.
 - apiGroups: [farrier.dev]
   resources: [updateruns]

@@ -13,6 +13,8 @@
 //! run + baseline + nodes + rates of failures ──► rehearsal::rehearse ──► Rehearsal
 //! actions + inventory of a device that flashes itself ──► device::next ──► Next
 //! Lease of a machine + who wants it ──► ownership::decide ──► Decision
+//! NodePlan of an inventory ──► drift::Comparison
+//! machines + when they were looked at ──► drift::schedule::decide ──► InventoryRun
 //! ```
 //!
 //! The laws of `run::decide` are property tests in `tests/laws.rs`:
@@ -34,6 +36,7 @@
 
 pub mod device;
 mod digest;
+pub mod drift;
 pub mod installer;
 pub mod model;
 pub mod outcome;

@@ -91,6 +91,8 @@ impl<H: Host> Session<'_, H> {
         let survey = Arc::new(survey);
         self.view.send_modify(|v| v.survey = Some(survey.clone()));
         if self.job.goal == Goal::Inventory {
+            let comparison = self.job.compare(&survey.facts, &programs, &readings);
+            self.view.send_modify(|v| v.comparison = comparison);
             return Ok(End::Inventoried);
         }
         let plan = Arc::new(plan_node(&PlanInput {

@@ -1,23 +1,43 @@
 //! Renders the conditions of a ManagedNode after an attempt.
 
+mod baseline;
+
+pub(in crate::runner) use baseline::applied_baseline;
+
 use super::Phase;
 use super::verdict::{Verdict, reachable};
 use crate::api::condition;
+use crate::api::managed_node::{InventorySchedule, ManagedNodeStatus};
+use crate::api::update_run::{Operation, RecordedBaseline};
 use crate::attempt::{End, View};
 use crate::failure::Failure;
-use farrier_update::{NodeVerdict, Reason};
+use farrier_update::Reason;
+use jiff::Unit;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// Returns the conditions of a ManagedNode after an attempt.
+/// The run of an attempt, as far as a machine's conditions depend on it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::runner) struct RunOfNode<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What it does; `None` if the run is gone.
+    pub operation: Option<Operation>,
+    /// The baseline that it began with.
+    pub baseline: Option<&'a RecordedBaseline>,
+}
+
+/// Returns the conditions of a ManagedNode after an attempt. `old` is its status before.
 pub(in crate::runner) fn node_conditions(
-    old: &[Condition],
+    old: &ManagedNodeStatus,
+    schedule: Option<&InventorySchedule>,
     view: &View,
     end: &End,
-    run: &str,
+    run_of_node: RunOfNode<'_>,
     generation: Option<i64>,
     now: &Time,
 ) -> Vec<Condition> {
-    let mut conditions = old.to_vec();
+    let run = run_of_node.name;
+    let mut conditions = old.conditions.clone();
     if view.host_key_accepted && view.old_algorithms.is_none() {
         conditions.retain(|condition| condition.type_ != "LegacyAlgorithms");
     }
@@ -40,18 +60,14 @@ pub(in crate::runner) fn node_conditions(
         End::Finished(_) | End::Planned | End::Inventoried | End::Cancelled => None,
     };
     set("Reachable", &reachable(view, &Phase::Ended(end.clone())));
-    let inventory = view
-        .survey
-        .as_ref()
-        .map(|s| Verdict::yes(Reason::Succeeded, format!("{}, taken by run {run}", s.extent())));
     for (type_, verdict) in [
         ("HostKeyVerified", host_key(view, failure)),
         ("LegacyAlgorithms", legacy_algorithms(view)),
         ("CertificateVerified", certificate(view, failure)),
         ("Authenticated", authenticated(view, failure)),
-        ("InventoryCurrent", inventory),
+        ("InventoryCurrent", inventory_current(old, schedule, view, failure, run_of_node)),
         ("PartsHealthy", parts_healthy(view)),
-        ("InBaseline", in_baseline(view, end, run)),
+        ("InBaseline", baseline::in_baseline(old.baseline.as_ref(), view, end, run_of_node)),
     ] {
         if let Some(verdict) = verdict {
             set(type_, &verdict);
@@ -138,34 +154,42 @@ fn authenticated(view: &View, failure: Option<&Failure>) -> Option<Verdict> {
     failure.filter(|_| is_trusted).map(|f| Verdict::no(f.reason, f.message.clone()))
 }
 
-fn in_baseline(view: &View, end: &End, run: &str) -> Option<Verdict> {
-    if let End::Finished(verdict) = end {
-        return Some(match verdict {
-            NodeVerdict::Succeeded { message, .. } => {
-                Verdict::yes(Reason::Verified, format!("run {run}: {message}"))
-            }
-            NodeVerdict::Failed { reason, message } => Verdict::no(*reason, format!("run {run}: {message}")),
-            NodeVerdict::Cancelled { message } => {
-                Verdict::no(Reason::Cancelled, format!("run {run}: {message}"))
-            }
-        });
+/// Says whether the inventory was taken, and if not, when the machine is asked again.
+fn inventory_current(
+    old: &ManagedNodeStatus,
+    schedule: Option<&InventorySchedule>,
+    view: &View,
+    failure: Option<&Failure>,
+    run: RunOfNode<'_>,
+) -> Option<Verdict> {
+    let name = run.name;
+    if let Some(survey) = &view.survey {
+        return Some(Verdict::yes(Reason::Succeeded, format!("{}, taken by run {name}", survey.extent())));
     }
-    let plan = view.plan.as_ref().filter(|_| *end == End::Planned)?;
-    Some(match plan.changes() {
-        0 => Verdict::yes(Reason::AlreadyCurrent, format!("run {run} found nothing to install")),
-        n => Verdict::no(Reason::Planned, format!("run {run} would install {n} components")),
-    })
+    let failure = failure.filter(|_| run.operation == Some(Operation::Inventory))?;
+    let last = match old.inventory.as_ref().and_then(|times| times.taken_at.as_ref()) {
+        Some(at) => format!("the last inventory is of {}", at.0.round(Unit::Second).unwrap_or(at.0)),
+        None => "there is no inventory".to_owned(),
+    };
+    let next = match schedule {
+        Some(schedule) => format!("it is tried again after {} (spec.inventory.every)", schedule.every.0),
+        None => "start another UpdateRun with operation Inventory when the cause is gone".to_owned(),
+    };
+    Some(Verdict::no(failure.reason, format!("run {name}: {}; {last}; {next}", failure.message)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::managed_node::InventoryTimes;
     use crate::attempt::Survey;
 
     fn after(old: &[Condition], old_algorithms: Option<&[&str]>) -> Vec<Condition> {
         let names = old_algorithms.map(|names| names.iter().map(|&name| name.to_owned()).collect());
         let view = View { host_key_accepted: true, old_algorithms: names, ..View::default() };
-        node_conditions(old, &view, &End::Inventoried, "r1", None, &condition::now())
+        let run = RunOfNode { name: "r1", operation: Some(Operation::Inventory), baseline: None };
+        let old = ManagedNodeStatus { conditions: old.to_vec(), ..ManagedNodeStatus::default() };
+        node_conditions(&old, None, &view, &End::Inventoried, run, None, &condition::now())
     }
 
     fn legacy(conditions: &[Condition]) -> Option<(&str, &str, &str)> {
@@ -186,13 +210,41 @@ mod tests {
         assert_eq!(legacy(&after(&used, None)), None);
     }
 
+    /// An inventory of last month would look like one of today, and nobody would know when the machine is asked again.
+    #[test]
+    fn an_inventory_that_could_not_be_taken_is_not_current() {
+        let times = InventoryTimes {
+            taken_at: Some(Time("2026-11-01T10:00:00.5Z".parse().unwrap())),
+            tried_at: None,
+        };
+        let old = ManagedNodeStatus { inventory: Some(times), ..ManagedNodeStatus::default() };
+        let schedule = InventorySchedule { every: "24h".into() };
+        let end = End::Failed(Failure::new(Reason::ConnectionTimedOut, "db does not answer"));
+        let told = |old: &ManagedNodeStatus, schedule: Option<&InventorySchedule>, operation| {
+            let run = RunOfNode { name: "r2", operation: Some(operation), baseline: None };
+            let now = condition::now();
+            let all = node_conditions(old, schedule, &View::default(), &end, run, None, &now);
+            condition::find(&all, "InventoryCurrent")
+                .map(|c| (c.status.clone(), c.reason.clone(), c.message.clone()))
+        };
+        let (status, reason, message) = told(&old, Some(&schedule), Operation::Inventory).unwrap();
+        assert_eq!((status.as_str(), reason.as_str()), ("False", "ConnectionTimedOut"));
+        let words = "run r2: db does not answer; the last inventory is of 2026-11-01T10:00:01Z; it is tried again after 24h (spec.inventory.every)";
+        assert_eq!(message, words);
+        let (_, _, message) = told(&ManagedNodeStatus::default(), None, Operation::Inventory).unwrap();
+        assert!(message.contains("there is no inventory; start another UpdateRun"), "{message}");
+        assert_eq!(told(&old, Some(&schedule), Operation::Update), None, "nobody asked for an inventory");
+    }
+
     /// A director of which one control processor is missing would look like one that is well.
     #[test]
     fn a_part_that_is_not_well_is_a_condition() {
         let with = |old: &[Condition], parts: Option<Result<(), Failure>>| {
             let survey = Some(std::sync::Arc::new(Survey { parts, ..Survey::default() }));
             let view = View { survey, ..View::default() };
-            node_conditions(old, &view, &End::Inventoried, "r1", None, &condition::now())
+            let old = ManagedNodeStatus { conditions: old.to_vec(), ..ManagedNodeStatus::default() };
+            let run = RunOfNode { name: "r1", operation: None, baseline: None };
+            node_conditions(&old, None, &view, &End::Inventoried, run, None, &condition::now())
         };
         let found = |conditions: &[Condition]| {
             let found = conditions.iter().find(|condition| condition.type_ == "PartsHealthy").cloned();

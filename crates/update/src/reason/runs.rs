@@ -12,6 +12,9 @@ macro_rules! with_reasons_of_runs {
             /// the message says that the baseline was replaced, create it again with its earlier content, or start a
             /// new run.
             BaselineNotFound: Permanent,
+            /// The machine lacks something of the baseline that a run brought it to; the message names it. Nothing was
+            /// installed. Find out who changed the machine, then start a run with that baseline.
+            BehindBaseline: Informational,
             /// The baseline cannot be carried out; the message gives the cause. Create a corrected baseline and a new
             /// run.
             BaselineInvalid: Permanent,

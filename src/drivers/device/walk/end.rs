@@ -35,6 +35,13 @@ impl<D: Device> Walk<'_, D> {
             let words = format!("{} does not answer", self.job.node);
             self.trouble.clone().unwrap_or_else(|| Failure::new(Reason::ConnectionLost, words))
         };
+        if (conclusion.end, self.job.goal) == (DeviceEnd::Succeeded, Goal::Inventory)
+            && let Some(latest) = &self.latest
+        {
+            let readings = outcome::readings(&self.job.components, latest);
+            let comparison = self.job.compare(&latest.survey.facts, &[], &readings);
+            self.desk.view.send_modify(|v| v.comparison = comparison);
+        }
         let is_planned = self.plan.is_some();
         match (conclusion.end, self.job.goal) {
             (DeviceEnd::Away | DeviceEnd::Refused(_), _) => End::Failed(unreached()),

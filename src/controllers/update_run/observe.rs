@@ -8,7 +8,7 @@ use super::members::{self, Members};
 use super::namespace;
 use super::relations::Neighbours;
 use crate::api::node_update;
-use crate::api::update_run::{Operation as ApiOperation, StageStatus, UpdateRunSpec};
+use crate::api::update_run::{Operation as ApiOperation, StageStatus, UpdateRunSpec, UpdateRunStatus};
 use crate::api::{APPROVE_ANNOTATION, ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
 use crate::convert::{self, millis};
 use crate::drivers::Class;
@@ -57,13 +57,9 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
     let arrivals = arrivals(context, run, &members.names, now, confirmed);
     let mut seen = Seen::default();
     for (name, stage) in members.names.iter().zip(members::recorded_stages(run)) {
-        let node = context.caches.nodes.get(&ObjectRef::new(name).within(&namespace));
-        let update = own.get(name.as_str()).copied();
-        seen.add(context, run, &neighbours, name, node.as_ref(), update);
-        if let Some(target) = seen.targets.get_mut(&NodeName::from(name.as_str())) {
-            target.stage = stage;
-            target.selected_by = members.selected_by(node.as_deref());
-        }
+        let selected_by = members.selected_by(neighbours.node(name).map(|node| &**node));
+        let target = seen.add(context, run, &neighbours, name, own.get(name.as_str()).copied());
+        seen.targets.insert(NodeName::from(name.as_str()), TargetFacts { stage, selected_by, ..target });
     }
     let Seen { targets, plan_digests, mut machines, with_engine } = seen;
     machines.extend(managers(context, &machines));
@@ -95,16 +91,16 @@ struct Seen {
 }
 
 impl Seen {
-    /// Adds a machine, and its NodeUpdate if there is one.
+    /// Records what is needed of a machine besides its facts, and returns the facts.
     fn add(
         &mut self,
         context: &Context,
         run: &UpdateRun,
         neighbours: &Neighbours<'_>,
         name: &str,
-        node: Option<&Arc<ManagedNode>>,
         update: Option<&NodeUpdate>,
-    ) {
+    ) -> TargetFacts {
+        let node = neighbours.node(name);
         if let Some(digest) = update.and_then(|u| u.status.as_ref()?.plan_digest.clone()) {
             self.plan_digests.insert(NodeName::from(name), digest);
         }
@@ -123,12 +119,11 @@ impl Seen {
         if node.and_then(|n| class_of(context, n)).is_some_and(|c| c.abilities().takes_engine) {
             self.with_engine.get_or_insert_with(|| name.to_owned());
         }
-        let target = TargetFacts {
+        TargetFacts {
             unfit,
             calls_back: way_back.is_some(),
             ..target(run, neighbours, name, node.map(|node| &**node), update)
-        };
-        self.targets.insert(NodeName::from(name), target);
+        }
     }
 }
 
@@ -251,7 +246,9 @@ pub(super) fn run_facts(
 ) -> RunFacts {
     let spec = &run.spec;
     let window = convert::window(spec);
-    let status = run.status.clone().unwrap_or_default();
+    // Not copied: it has the names of all machines.
+    let none = UpdateRunStatus::default();
+    let status = run.status.as_ref().unwrap_or(&none);
     let succeeded = condition::find(&status.conditions, "Succeeded").filter(|_| super::is_finished(run));
     RunFacts {
         name: RunName(run.name_any()),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// The machines of a namespace, as one of its runs sees them.
 pub(super) struct Neighbours<'a> {
     /// By name. A namespace may have many more machines than the run.
-    nodes: HashMap<&'a str, &'a ManagedNode>,
+    nodes: HashMap<&'a str, &'a Arc<ManagedNode>>,
     /// The group of partners of each machine that has any.
     groups: BTreeMap<&'a str, &'a str>,
     /// The machines of each group of partners.
@@ -48,8 +48,13 @@ impl<'a> Neighbours<'a> {
         for (node, group) in &groups {
             members.entry(group).or_default().push(node);
         }
-        let nodes = nodes.iter().filter_map(|node| Some((node.metadata.name.as_deref()?, &**node))).collect();
+        let nodes = nodes.iter().filter_map(|node| Some((node.metadata.name.as_deref()?, node))).collect();
         Self { nodes, groups, members, at_work: at_work(run, updates, runs) }
+    }
+
+    /// Returns a machine of the namespace.
+    pub(super) fn node(&self, name: &str) -> Option<&'a Arc<ManagedNode>> {
+        self.nodes.get(name).copied()
     }
 
     /// Returns another run that works on a machine, or is about to.

@@ -16,7 +16,8 @@ mod waiting;
 pub use approval::ApprovedPlan;
 pub use callback::{Awaited, CallbackOptions, CallbackTarget, ListenerWait, ResolvedTarget};
 pub use job::{
-    DeviceOrder, EarlierWork, Goal, Job, LEASE_SECONDS, LogOptions, LogRetention, RecordedReboot, Tools,
+    DeviceOrder, EarlierWork, Goal, Job, LEASE_SECONDS, LogOptions, LogRetention, RecordedReboot, STAGE_FOR,
+    Tools,
 };
 pub use listen::ListenOptions;
 pub use logbook::Logbook;
@@ -25,7 +26,7 @@ pub use offers::{
     Fetch, FetchWay, Login, Offer, OfferedFile, Offers, Place, Scheme, WaysBack, image_name, open_pulls,
     open_subscriptions,
 };
-pub use view::{Firmware, Manager, Reboot, ReturnPath, StatusPath, Step, Survey, View};
+pub use view::{Firmware, Manager, Reboot, ReturnPath, StagedUntil, StatusPath, Step, Survey, View};
 pub use waiting::{Waiting, ahead_at_arrival, now};
 
 use crate::failure::Failure;

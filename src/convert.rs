@@ -267,6 +267,7 @@ pub fn rollout(from: &Strategy) -> Rollout {
         unreachable_budget,
         retries: _,
         window: _,
+        stage_for: _,
     } = from;
     let stage = |stage: &ApiStage| {
         let ApiStage {

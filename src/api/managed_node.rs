@@ -344,6 +344,21 @@ pub struct ManagedNodeStatus {
     /// To forget them, delete this field as with hostKey.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recent_updates: Vec<RecentUpdate>,
+
+    /// Payloads that a run with operation Stage has brought to the machine, until an update installs them or their
+    /// lease ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub staged: Vec<StagedPayload>,
+}
+
+/// A payload that is staged on a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StagedPayload {
+    /// Its digest, as in the baseline.
+    pub digest: String,
+    /// When its lease ends. The machine removes it within an hour of that time, by its own clock.
+    pub until: Time,
 }
 
 /// When the inventory of a machine was taken.

@@ -74,8 +74,7 @@ pub struct UpdateRunSpec {
     pub desired_state: DesiredState,
 
     /// What is done on the machines: Inventory (read only), Stage (bring the images to the machines, install
-    /// nothing) or Update (install what is missing, with images that are there already). Machines that take
-    /// Farrier's engine cannot stage yet: the run ends with the reason NotYetSupported.
+    /// nothing) or Update (install what is missing, with images that are there already).
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("operation is immutable: make a new UpdateRun"))]
     pub operation: Operation,
@@ -269,6 +268,13 @@ pub struct Strategy {
     /// When machines may be changed. If it is not set, at any time. See docs/rollouts.md.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<MaintenanceWindow>,
+
+    /// How long machines that take Farrier's engine keep payloads that a run with operation Stage has brought to
+    /// them; 168h if it is not set. When the time is over, the machine removes them by itself. It has no effect on
+    /// other operations, nor on images that a device without an engine keeps.
+    #[serde(default = "one_week")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1h') && duration(self) <= duration('2160h')").message("stageFor is from 1h to 2160h"))]
+    pub stage_for: Span,
 }
 
 impl Default for Strategy {
@@ -281,8 +287,13 @@ impl Default for Strategy {
             unreachable_budget: None,
             retries: 0,
             window: None,
+            stage_for: one_week(),
         }
     }
+}
+
+fn one_week() -> Span {
+    Span::from("168h")
 }
 
 fn ten() -> IntOrString {

@@ -18,10 +18,14 @@ use farrier_update::{
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How long an engine waits for a silent operator, if nothing else is said: longer than an operator needs to start on
 /// another host.
 pub const LEASE_SECONDS: u64 = 900;
+
+/// How long a machine keeps staged payloads, if nothing else is said: until the next window of most users.
+pub const STAGE_FOR: Duration = Duration::from_hours(168);
 
 /// The machine and the requested work, loaded before the attempt.
 #[derive(Debug, Clone)]
@@ -63,6 +67,8 @@ pub struct Job {
     pub on_failed_dependency: FailedDependency,
     /// The engine's lease: how long it may run without contact, in seconds.
     pub lease_seconds: u64,
+    /// How long the machine keeps payloads that are staged on it.
+    pub stage_for: Duration,
     /// How long the engine waits for others on the machine, in seconds: a locked package manager, missing
     /// disk space, another engine.
     pub wait_seconds: u64,
@@ -216,6 +222,7 @@ impl Job {
             force: Force::default(),
             on_failed_dependency: FailedDependency::default(),
             lease_seconds: LEASE_SECONDS,
+            stage_for: STAGE_FOR,
             wait_seconds: DEFAULT_WAIT_SECONDS,
             approved: None,
             reboot: RebootOrder::default(),

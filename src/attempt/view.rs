@@ -81,6 +81,12 @@ pub struct View {
     pub simulations: BTreeMap<String, Simulation>,
     /// Number of payloads that were verified on the machine.
     pub payloads_verified: usize,
+    /// Number of payloads among them that an earlier run had staged, so that they were not carried.
+    pub payloads_staged: usize,
+    /// Payloads that this attempt has staged.
+    pub staged: Vec<StagedUntil>,
+    /// Digests of staged payloads that this attempt has installed and removed.
+    pub unstaged: Vec<String>,
     /// Whether the installers have run.
     pub applied: bool,
     /// The reboot of the machine, if the attempt makes one.
@@ -120,6 +126,15 @@ impl View {
             && matches!(&self.step, Step::Applying { component } if component.is_empty());
         self.transfer.as_ref().filter(|_| in_progress)
     }
+}
+
+/// A payload that is staged on a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagedUntil {
+    /// `sha256:` and 64 digits.
+    pub digest: String,
+    /// When its lease ends.
+    pub until: Millis,
 }
 
 /// The reboot of a machine.
@@ -237,6 +252,8 @@ pub enum Step {
         /// Name of the component, or empty.
         component: String,
     },
+    /// The payloads are brought to the machine, which keeps them.
+    Staging,
     /// The machine is rebooted.
     Rebooting,
     /// The engine detects again what is installed.
@@ -249,7 +266,9 @@ impl Step {
     /// The phase of the table of ports that this step belongs to.
     pub fn phase(&self) -> Phase {
         match self {
-            Self::Fetching | Self::Applying { .. } | Self::Rebooting | Self::Verifying => Phase::Deployment,
+            Self::Fetching | Self::Applying { .. } | Self::Staging | Self::Rebooting | Self::Verifying => {
+                Phase::Deployment
+            }
             Self::Awaiting | Self::Connecting | Self::Deploying | Self::Surveying | Self::CleaningUp => {
                 Phase::Inventory
             }
@@ -266,6 +285,7 @@ impl Step {
             Self::Fetching => "Fetching".into(),
             Self::Applying { component } if component.is_empty() => "Applying".into(),
             Self::Applying { component } => format!("Applying {component}"),
+            Self::Staging => "Staging".into(),
             Self::Rebooting => "Rebooting".into(),
             Self::Verifying => "Verifying".into(),
             Self::CleaningUp => "CleaningUp".into(),

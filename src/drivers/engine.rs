@@ -24,12 +24,16 @@ mod preflight;
 mod reboot;
 mod record;
 mod return_path;
+mod stage;
 #[cfg(test)]
 mod tests;
 mod waits;
 mod work;
 
-pub use host::{DeployProgress, Deployed, Host, Launch, Milestone, NotDeployed, Probe};
+pub use host::{
+    DeployProgress, Deployed, Host, Launch, Milestone, NotDeployed, Probe, StageFile, StageOrder,
+    StagedPayload, StagedPayloads,
+};
 
 use crate::attempt::{Desk, End, Goal, Job, ListenerWait, Step, Tools, View};
 use crate::callback::DialIdentity;
@@ -71,6 +75,10 @@ struct Session<'a, H: Host> {
     own_engine: OnceLock<String>,
     /// True while an engine of another build retires so that the operator's own engine can replace it.
     replacing: AtomicBool,
+    /// What was found of staged payloads, if the machine was searched for them.
+    staged: OnceLock<StagedPayloads>,
+    /// What is to be staged when the engine has left.
+    staging: OnceLock<stage::Staging>,
 }
 
 /// The driver of machines that take an engine.
@@ -127,6 +135,8 @@ impl<'a, H: Host> Session<'a, H> {
             series: OnceLock::new(),
             own_engine: OnceLock::new(),
             replacing: AtomicBool::new(false),
+            staged: OnceLock::new(),
+            staging: OnceLock::new(),
         }
     }
 }
@@ -160,8 +170,9 @@ impl<H: Host> Session<'_, H> {
                 None => Box::pin(self.connect()).await,
             },
         };
+        let (worked, machine) = Box::pin(self.finish_staging(worked, machine)).await;
         let looked = match machine {
-            Ok(machine) => self.final_check(machine).await,
+            Ok(machine) => self.final_check(machine, &worked).await,
             Err(failure) => Looked::default().and(Err(failure)),
         };
         self.conclude_cleaning(looked);
@@ -177,7 +188,7 @@ impl<H: Host> Session<'_, H> {
         self.step(Step::CleaningUp);
         let look = async {
             match self.connect().await {
-                Ok(machine) => self.final_check(machine).await,
+                Ok(machine) => self.final_check(machine, worked).await,
                 Err(failure) => Looked::default().and(Err(failure)),
             }
         };
@@ -234,7 +245,7 @@ impl<H: Host> Session<'_, H> {
     }
 
     /// Checks whether anything of Farrier's is left on the machine; reconnects if necessary.
-    async fn final_check(&self, machine: H) -> Looked {
+    async fn final_check(&self, machine: H, worked: &Result<End, Failure>) -> Looked {
         let machine = if machine.is_closed() {
             match self.connect().await {
                 Ok(machine) => machine,
@@ -243,7 +254,8 @@ impl<H: Host> Session<'_, H> {
         } else {
             machine
         };
-        let looked = self.look(&machine).await;
+        let settled = Box::pin(self.settle_staged(&machine, worked)).await;
+        let looked = self.look(&machine).await.and(settled.map(|()| Vec::new()));
         machine.close().await;
         looked
     }

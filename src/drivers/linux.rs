@@ -12,6 +12,7 @@ mod probe;
 mod reach;
 #[cfg(test)]
 mod shells;
+mod stage;
 
 pub use super::shell::Settings;
 
@@ -67,3 +68,6 @@ fn directory(id: &str) -> String {
 /// Parent directories for Farrier's directory, in the order in which they are tried: those that survive a
 /// reboot come first.
 const PLACES: &[&str] = &["/var/lib", "/var/tmp", "/tmp", "/run", "/dev/shm"];
+
+/// Parent directories in which payloads are staged: of [`PLACES`], those that survive a reboot.
+const STAGED_PLACES: &[&str] = &["/var/lib", "/var/tmp"];

@@ -51,6 +51,7 @@ impl Context {
             force: Force::default(),
             on_failed_dependency: FailedDependency::default(),
             lease_seconds: self.lease_seconds,
+            stage_for: crate::attempt::STAGE_FOR,
             wait_seconds: self.wait_seconds,
             approved: None,
             reboot: RebootOrder::default(),

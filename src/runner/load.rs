@@ -5,7 +5,9 @@ use crate::api::managed_node::ManagedNode;
 use crate::api::node_update::NodeUpdateStatus;
 use crate::api::update_run::{Approval, Operation, RebootWhen, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
-use crate::attempt::{ApprovedPlan, Awaited, DeviceOrder, EarlierWork, Goal, Job, ListenOptions, LogOptions};
+use crate::attempt::{
+    ApprovedPlan, Awaited, DeviceOrder, EarlierWork, Goal, Job, ListenOptions, LogOptions, STAGE_FOR,
+};
 use crate::convert;
 use crate::drivers::{Abilities, Class};
 use crate::exposure;
@@ -83,6 +85,7 @@ impl Context {
             force: convert::force(run.spec.force),
             on_failed_dependency: convert::on_failed_dependency(run.spec.on_failed_dependency),
             lease_seconds: self.lease_seconds,
+            stage_for: run.spec.strategy.stage_for.duration().unwrap_or(STAGE_FOR),
             wait_seconds: self.wait_seconds,
             approved: None,
             reboot: convert::reboot(run.spec.reboot.clone(), run.spec.force),

@@ -1,6 +1,7 @@
 //! Writes what an attempt leaves in the cluster besides the NodeUpdate: inventory, machine status, events.
 
 mod recent;
+mod staged;
 
 use super::Context;
 use super::render::{RunOfNode, applied_baseline, in_use, node_conditions};
@@ -79,6 +80,7 @@ impl Context {
         let schedule = node.spec.inventory.as_ref();
         let conditions = node_conditions(&old, schedule, view, end, run_of_node, generation, &now);
         let applied = cached.and_then(|run| applied_baseline(run, end, &now));
+        let staged = staged::payloads(&old.staged, view, &now);
         let status = ManagedNodeStatus {
             observed_generation: generation,
             conditions,
@@ -91,6 +93,7 @@ impl Context {
             last_run: Some(run.to_owned()),
             last_seen: if view.authenticated { Some(now) } else { old.last_seen.clone() },
             recent_updates,
+            staged,
         };
         if status == old {
             // Nothing has changed, as with a machine that is off at its next attempt.

@@ -13,7 +13,8 @@ use crate::api::node_update::{self, FetchProtocol, Holder, NodeUpdateStatus, Reb
 use crate::attempt::{self, End, Reboot, ReturnPath, Scheme, View, open_pulls};
 use crate::drivers::Abilities;
 use crate::failure::Failure;
-use components::{changed, merge, planned, time};
+pub(super) use components::time;
+use components::{changed, merge, planned};
 use farrier_update::{NodePlan, PlanItem};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use verdict::Verdicts;

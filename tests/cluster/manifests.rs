@@ -55,7 +55,7 @@ async fn a_short_update_run_gets_the_documented_defaults() {
         "baselineRef": {"name": "spring-2026"},
         "channel": "Session",
         "order": "ByType",
-        "strategy": {"maxConcurrent": 10, "retries": 0},
+        "strategy": {"maxConcurrent": 10, "retries": 0, "stageFor": "168h"},
         "reboot": {"policy": "Never"},
         "listen": {"port": "Next"},
         "onFailedDependency": "OmitComponent",

@@ -52,6 +52,7 @@ mod replicas;
 mod repositories;
 mod rollout;
 mod sequence;
+mod staging;
 mod steering;
 mod versions;
 mod waits;

@@ -94,6 +94,10 @@ pub const HEARTBEAT_SECONDS: u64 = 1;
 /// everything before this line is discarded.
 pub const ATTACH_MARKER: &str = "farrier-attached-1";
 
+/// Name of the directory of staged payloads, beside that of the engine. Owned by root; each file has the 64 digits
+/// of its digest as its name.
+pub const STAGED_DIRECTORY: &str = "farrier-staged";
+
 /// `POST /v1/hello`: the first request on each new stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {

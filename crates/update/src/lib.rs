@@ -58,7 +58,9 @@ pub use model::{
     AppliesTo, Component, FailedDependency, Force, Millis, Needs, NodeName, PayloadRef, RebootNeed,
     Requirement, RunName, SignatureRef,
 };
-pub use outcome::{ComponentResult, NodeVerdict, Outcome, PartResult, StepRecord, conclude, summarize};
+pub use outcome::{
+    ComponentResult, NodeVerdict, Outcome, PartResult, StepRecord, conclude, conclude_staged, summarize,
+};
 pub use plan::{Action, Forecast, NodePlan, PlanInput, PlanItem, plan_node, validate_baseline};
 pub use reason::Reason;
 pub use reboot::{RebootOrder, RebootPolicy};

@@ -8,9 +8,11 @@
 pub(crate) mod exit;
 mod installed;
 mod kept;
+mod staged;
 mod verdict;
 
 pub use exit::{ExitMeaning, sum_result};
+pub use staged::conclude_staged;
 pub use verdict::{NodeVerdict, summarize};
 
 use crate::model::Millis;

@@ -191,6 +191,9 @@ with_reasons_of_runs! {
     /// No directory was found from which programs may run (`noexec`). Provide such a directory on the
     /// machine.
     NoExecutableDirectory: Permanent,
+    /// Payloads cannot be staged on the machine: it lacks a program that verifies them, or a scheduler that removes
+    /// them when their lease ends. The message says which. Leave the machine out of runs with operation Stage.
+    StagingUnsupported: Permanent,
     /// No engine exists for the machine's architecture. The message names the architecture.
     ArchitectureNotSupported: Permanent,
     /// The engine is running on the machine.

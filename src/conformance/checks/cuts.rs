@@ -44,7 +44,12 @@ pub(super) async fn cancelled(kit: &Kit<'_>) -> Tried {
 fn is_at_work(step: &Step) -> bool {
     match step {
         Step::Awaiting | Step::Connecting | Step::Deploying | Step::Surveying => false,
-        Step::Fetching | Step::Applying { .. } | Step::Rebooting | Step::Verifying | Step::CleaningUp => true,
+        Step::Fetching
+        | Step::Applying { .. }
+        | Step::Staging
+        | Step::Rebooting
+        | Step::Verifying
+        | Step::CleaningUp => true,
     }
 }
 

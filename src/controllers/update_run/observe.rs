@@ -61,7 +61,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
         let target = seen.add(context, run, &neighbours, name, own.get(name.as_str()).copied());
         seen.targets.insert(NodeName::from(name.as_str()), TargetFacts { stage, selected_by, ..target });
     }
-    let Seen { targets, plan_digests, mut machines, with_engine } = seen;
+    let Seen { targets, plan_digests, mut machines } = seen;
     machines.extend(managers(context, &machines));
     let (facts_of_baseline, baseline) = baseline_facts(context, run, &namespace);
     if let (Some(id), Some(earlier)) = (&baseline, members::repeated(context, run)) {
@@ -69,7 +69,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
     }
     let observed = Observed {
         now,
-        run: run_facts(run, members, with_engine.as_deref(), digest_of_plans(&plan_digests), now),
+        run: run_facts(run, members, digest_of_plans(&plan_digests), now),
         baseline: facts_of_baseline,
         arrivals,
         paths: context.exposer.observe(run, &runs, &machines, now),
@@ -86,8 +86,6 @@ struct Seen {
     targets: BTreeMap<NodeName, TargetFacts>,
     plan_digests: BTreeMap<NodeName, String>,
     machines: Vec<ActiveMachine>,
-    /// A machine that takes an engine, if there is one.
-    with_engine: Option<String>,
 }
 
 impl Seen {
@@ -115,9 +113,6 @@ impl Seen {
             let session = update.and_then(ResourceExt::uid).unwrap_or_default();
             let listen = exposure::listen_ports(node, run, &session);
             self.machines.push(ActiveMachine { node: node.clone(), phase, way_back, listen });
-        }
-        if node.and_then(|n| class_of(context, n)).is_some_and(|c| c.abilities().takes_engine) {
-            self.with_engine.get_or_insert_with(|| name.to_owned());
         }
         TargetFacts {
             unfit,
@@ -236,11 +231,9 @@ fn digest_of_plans(digests: &BTreeMap<NodeName, String>) -> Option<String> {
     (!digests.is_empty()).then(|| combined_digest(digests))
 }
 
-/// `with_engine` is a machine of the run that takes an engine, if there is one.
 pub(super) fn run_facts(
     run: &UpdateRun,
     members: Members,
-    with_engine: Option<&str>,
     plan_digest: Option<String>,
     now: Millis,
 ) -> RunFacts {
@@ -273,7 +266,8 @@ pub(super) fn run_facts(
         }),
         finished_at: status.finished_at.as_ref().map(millis),
         ttl: spec.ttl_after_finished.as_ref().and_then(quantity::Span::duration),
-        not_supported: not_supported(spec, with_engine),
+        // Every field of a run has its machinery.
+        not_supported: Vec::new(),
         targets_recorded: status.nodes.is_some(),
         starting: status.starting.iter().map(|n| NodeName(n.clone())).collect(),
         planning: status.planning.iter().map(|n| NodeName(n.clone())).collect(),
@@ -288,14 +282,6 @@ fn window_at(window: &Result<Option<Window>, String>, now: Millis) -> Option<Win
         Ok(window) => window.as_ref().map(|window| window.at(now)),
         Err(_) => Some(WindowState::Closed { next: None }),
     }
-}
-
-/// Returns the fields that request something this version does not implement. Ignoring them would execute a
-/// different run than the requested one.
-fn not_supported(spec: &UpdateRunSpec, with_engine: Option<&str>) -> Vec<String> {
-    let stages = with_engine.filter(|_| spec.operation == ApiOperation::Stage);
-    let stages = stages.map(|node| format!("spec.operation: Stage for machines such as {node}"));
-    stages.into_iter().collect()
 }
 
 fn stage_record(stage: &StageStatus) -> StageRecord {

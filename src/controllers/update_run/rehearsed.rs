@@ -6,7 +6,6 @@ use super::relations::Neighbours;
 use crate::api::node_update::PlannedComponent;
 use crate::api::update_run::Operation;
 use crate::api::{ManagedNode, NodeUpdate, UpdateRun};
-use crate::drivers::Register;
 use farrier_update::run::{Arrivals, BaselineFacts, NetworkPaths, Observed, Runners};
 use farrier_update::{Millis, NodeName};
 use kube::ResourceExt as _;
@@ -31,8 +30,6 @@ pub(crate) fn rehearsed(
         nodes.iter().map(|node| (node.name_any(), &**node)).collect();
     let plans = plans_of(run, updates);
     let mut targets = BTreeMap::new();
-    let mut with_engine = None;
-    let register = Register::default();
     for name in &members.names {
         let node = by_name.get(name).copied();
         let mut facts = target(run, &neighbours, name, node, None);
@@ -41,15 +38,11 @@ pub(crate) fn rehearsed(
             facts.expected = Some(Duration::ZERO);
         }
         targets.insert(NodeName::from(name.as_str()), facts);
-        let class = node.and_then(|node| register.class(node.spec.type_, node.spec.product.as_deref()));
-        if class.is_some_and(|class| class.abilities().takes_engine) {
-            with_engine.get_or_insert(name.clone());
-        }
     }
     let needs_baseline = run.spec.operation != Operation::Inventory;
     Observed {
         now,
-        run: run_facts(run, members, with_engine.as_deref(), None, now),
+        run: run_facts(run, members, None, now),
         baseline: if needs_baseline { BaselineFacts::Ready } else { BaselineFacts::NotNeeded },
         arrivals: Arrivals {
             created: now,

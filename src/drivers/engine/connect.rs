@@ -205,6 +205,7 @@ impl<H: Host> Session<'_, H> {
         let probe = machine.probe().await?;
         let engine = self.tools.engines.for_machine(&job.node, &probe.system, &probe.arch).await?;
         self.own_engine.get_or_init(|| engine.digest.clone());
+        Box::pin(self.find_staged(machine, &probe)).await;
         if *self.stop.borrow()
             && !job.touched
             && probe.existing.is_empty()

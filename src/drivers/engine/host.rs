@@ -6,6 +6,7 @@ use crate::engines::Engine;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use farrier_protocol::{CallbackConfig, Dial, Holder, Listening};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -100,6 +101,36 @@ pub trait Host: Send + Sync + Sized {
     /// As [`Self::look`].
     fn has_process(&self, pid: u32, dir: Option<&str>) -> impl Future<Output = Result<bool, Failure>> + Send;
 
+    /// Looks for staged payloads with these digests. The digest of each one that is there is computed; one that has
+    /// changed is removed.
+    ///
+    /// # Errors
+    /// Those of becoming root, `CommandTimedOut`, and those of running a command.
+    fn staged(&self, digests: &[String]) -> impl Future<Output = Result<StagedPayloads, Failure>> + Send;
+
+    /// Stages payloads: carries what is missing of them, and verifies each. Reports the bytes that were sent.
+    ///
+    /// # Errors
+    /// `NoWritableDirectory`, `DiskFull`, `StagingUnsupported`, `PayloadDigestMismatch`, `PayloadUnavailable`, those
+    /// of becoming root, and those of running a command.
+    fn stage(
+        &self,
+        order: &StageOrder<'_>,
+        sent: impl FnMut(u64) + Send,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Takes back the leases of this session on staged payloads.
+    ///
+    /// # Errors
+    /// As [`Self::staged`].
+    fn release_staged(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Removes staged payloads, whoever has staged them.
+    ///
+    /// # Errors
+    /// As [`Self::staged`].
+    fn remove_staged(&self, digests: &[String]) -> impl Future<Output = Result<(), Failure>> + Send;
+
     /// Reports whether the connection is closed.
     fn is_closed(&self) -> bool;
 
@@ -124,6 +155,49 @@ pub struct Probe {
     pub seen_at: Option<String>,
     /// Existing directories of this session.
     pub existing: Vec<String>,
+    /// Whether there is a directory for staged payloads.
+    pub has_staged: bool,
+}
+
+/// A payload that is staged on the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagedPayload {
+    /// `sha256:` and 64 digits.
+    pub digest: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// The parent directory of the directory in which it is.
+    pub place: String,
+}
+
+/// What was found where payloads are staged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StagedPayloads {
+    /// The payloads whose digests are right.
+    pub right: Vec<StagedPayload>,
+    /// Digests of those that were other files by now, and were removed.
+    pub changed: Vec<String>,
+}
+
+/// Payloads to stage.
+pub struct StageOrder<'a> {
+    /// Parent directory of the directory in which they are staged.
+    pub place: &'a str,
+    /// How long they are kept.
+    pub lease: Duration,
+    /// The payloads.
+    pub files: &'a [StageFile],
+}
+
+/// A payload to stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageFile {
+    /// `sha256:` and 64 digits.
+    pub digest: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// The operator's copy.
+    pub path: PathBuf,
 }
 
 /// Options for the launch of the engine.

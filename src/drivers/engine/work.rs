@@ -6,6 +6,7 @@ use super::{Host, Session};
 use crate::attempt::{self, End, Goal, ReturnPath, Step, Survey, Waiting};
 use crate::engine_api::TaskEnd;
 use crate::failure::Failure;
+use crate::payload::Stored;
 use farrier_protocol::{Event, EventBody, FailureCode, Reading, Task, Work};
 use farrier_update::plan::{detections, programs};
 use farrier_update::reason::remedy;
@@ -115,6 +116,9 @@ impl<H: Host> Session<'_, H> {
             self.simulate(&plan).await?;
             return Ok(End::Planned);
         }
+        if self.is_staging() {
+            return Box::pin(self.prepare_staging(&plan, readings)).await;
+        }
         if plan.changes() == 0 {
             // Nothing is installed, so the first survey is also the final one. What was installed earlier may
             // wait for a reboot.
@@ -147,23 +151,18 @@ impl<H: Host> Session<'_, H> {
     }
 
     async fn install(&self, plan: &Arc<NodePlan>) -> Result<End, Failure> {
-        self.step(Step::Fetching);
-        let mut sizes = BTreeMap::new();
-        for item in plan.installs() {
-            let Some(payload) = &item.component.payload else { continue };
-            let source = self.job.source(&item.component, payload)?;
-            let what = format!("the payload of component {}", source.component);
-            let waiting = Waiting::new(Reason::InProgress, what, "the payload", source.limit());
-            let fetched = Box::pin(self.tools.store.ensure(&source));
-            let stored = tokio::select! {
-                stored = self.shown(waiting, fetched) => stored?,
-                () = self.stopped() => break,
-            };
-            sizes.insert(payload.digest.clone(), stored.size);
-        }
+        let mut sizes: BTreeMap<String, u64> =
+            self.fetch(plan).await?.into_iter().map(|(digest, stored)| (digest, stored.size)).collect();
         if self.is_stopped() && !self.has_begun() {
             return Ok(End::Cancelled);
         }
+        let staged: BTreeMap<String, u64> = plan
+            .installs()
+            .filter_map(|item| self.staged(item.component.digest()?))
+            .map(|staged| (staged.digest.clone(), staged.size))
+            .collect();
+        self.view.send_modify(|v| v.payloads_staged = staged.len());
+        sizes.extend(staged);
         self.step(Step::Applying { component: String::new() });
         let (steps, wait_seconds) = (plan.steps(&sizes), self.job.wait_seconds);
         self.perform("apply", Work::Apply { steps, wait_seconds }).await?;
@@ -176,6 +175,30 @@ impl<H: Host> Session<'_, H> {
         self.view.send_modify(|v| v.survey = Some(Arc::new(survey)));
         let results = self.results(plan, &readings);
         Box::pin(self.reboot_and_finish(plan, results)).await
+    }
+
+    /// Fetches the payloads of what is installed from their sources, by digest, except those that are staged on the
+    /// machine. Fetches no more after a cancel.
+    pub(super) async fn fetch(&self, plan: &NodePlan) -> Result<BTreeMap<String, Stored>, Failure> {
+        self.step(Step::Fetching);
+        let mut fetched = BTreeMap::new();
+        for item in plan.installs() {
+            let Some(payload) = &item.component.payload else { continue };
+            if self.staged(&payload.digest).is_some() {
+                continue;
+            }
+            let source = self.job.source(&item.component, payload)?;
+            let what = format!("the payload of component {}", source.component);
+            let waiting = Waiting::new(Reason::InProgress, what, "the payload", source.limit());
+            let ensured = Box::pin(self.tools.store.ensure(&source));
+            let stored = tokio::select! {
+                stored = self.shown(waiting, ensured) => stored,
+                () = self.stopped() => break,
+            };
+            let stored = stored.map_err(|failure| self.explain_changed(&payload.digest, failure))?;
+            fetched.insert(payload.digest.clone(), stored);
+        }
+        Ok(fetched)
     }
 
     /// Returns the results when nothing may be installed: only what the survey shows.

@@ -2,7 +2,9 @@
 
 use super::{Machine, Settings};
 use crate::attempt::Job;
-use crate::drivers::engine::{DeployProgress, Deployed, Host, Launch, Milestone, NotDeployed, Probe};
+use crate::drivers::engine::{
+    DeployProgress, Deployed, Host, Launch, Milestone, NotDeployed, Probe, StageOrder, StagedPayloads,
+};
 use crate::drivers::shell::Session;
 use crate::engine_api::EngineApi;
 use crate::failure::Failure;
@@ -70,6 +72,22 @@ impl Host for Machine {
 
     async fn has_process(&self, pid: u32, dir: Option<&str>) -> Result<bool, Failure> {
         self.has_process(pid, dir).await
+    }
+
+    async fn staged(&self, digests: &[String]) -> Result<StagedPayloads, Failure> {
+        self.staged(digests).await
+    }
+
+    async fn stage(&self, order: &StageOrder<'_>, sent: impl FnMut(u64) + Send) -> Result<(), Failure> {
+        self.stage(order, sent).await
+    }
+
+    async fn release_staged(&self) -> Result<(), Failure> {
+        self.release_staged().await
+    }
+
+    async fn remove_staged(&self, digests: &[String]) -> Result<(), Failure> {
+        self.remove_staged(digests).await
     }
 
     fn is_closed(&self) -> bool {

@@ -4,6 +4,7 @@ use super::{Machine, PLACES, directory};
 use crate::drivers::engine::Probe;
 use crate::drivers::shell::script::{as_user, between, program};
 use crate::failure::Failure;
+use farrier_protocol::STAGED_DIRECTORY;
 use std::time::Duration;
 
 /// How long the few lines of a probe may take on a machine under load.
@@ -15,7 +16,8 @@ impl Machine {
     /// # Errors
     /// `ShellUnusable`, `SshCommandReplaced`, and those of running a command.
     pub async fn probe(&self) -> Result<Probe, Failure> {
-        let program = program(include_str!("probe.sh"), &[("NAME", &directory(&self.session.id))], PLACES);
+        let settings = [("NAME", &*directory(&self.session.id)), ("STAGED", STAGED_DIRECTORY)];
+        let program = program(include_str!("probe.sh"), &settings, PLACES);
         let output = self.session.connection.run(&as_user(), vec![program], LIMIT).await?;
         match between(&output.stdout) {
             Some(lines) => Ok(read(&lines)),
@@ -35,6 +37,7 @@ pub(super) fn read(lines: &[String]) -> Probe {
             Some(("uid", value)) => probe.uid = value.parse().unwrap_or(u32::MAX),
             Some(("gzip", _)) => probe.gzip = true,
             Some(("existing", value)) => probe.existing.push(value.to_owned()),
+            Some(("staged", _)) => probe.has_staged = true,
             Some(_) | None => {}
         }
     }
@@ -55,6 +58,7 @@ mod tests {
             "uid 0",
             "gzip yes",
             "existing /run/farrier-1",
+            "staged /var/lib/farrier-staged",
             "noise",
         ]
         .iter()
@@ -66,6 +70,7 @@ mod tests {
             ("Linux", "x86_64", 0, true)
         );
         assert_eq!(probe.existing, ["/run/farrier-1"]);
+        assert!(probe.has_staged);
         let seen = (probe.seen_from.as_deref(), probe.seen_at.as_deref());
         assert_eq!(seen, (Some("fe80::1%eth0"), Some("fe80::2%eth0")));
     }

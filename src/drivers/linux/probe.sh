@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # Prints the facts that are needed before the deployment: system, architecture, user. NAME: Farrier's
-# directory. Arguments: possible parent directories.
+# directory. STAGED: name of the directory of staged payloads. Arguments: possible parent directories.
 
 echo "from ${SSH_CONNECTION%% *}"
 own=${SSH_CONNECTION#* * }
@@ -11,4 +11,5 @@ echo "uid $(id -u)"
 command -v gzip >/dev/null 2>&1 && echo "gzip yes"
 for place; do
   [ -d "$place/$NAME" ] && echo "existing $place/$NAME"
+  [ -d "$place/$STAGED" ] && echo "staged $place/$STAGED"
 done

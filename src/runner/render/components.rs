@@ -67,7 +67,7 @@ fn part(part: &PartResult) -> PartOutcome {
     PartOutcome { entry, before, after, failed }
 }
 
-pub(super) fn time(at: Millis) -> Option<Time> {
+pub(in crate::runner) fn time(at: Millis) -> Option<Time> {
     jiff::Timestamp::from_millisecond(i64::try_from(at.0).ok()?).ok().map(Time)
 }
 

@@ -275,10 +275,17 @@ fn payload(view: &View, phase: &Phase) -> Verdict {
         return Verdict::yes(Reason::NotRequired, "no payload is needed");
     }
     if wanted > 0 && view.payloads_verified >= wanted {
-        return Verdict::yes(
-            Reason::PayloadVerified,
-            "the digest matched at the operator and on the machine",
-        );
+        let words = match view.payloads_staged {
+            0 => "the digest matched at the operator and on the machine".to_owned(),
+            staged if staged >= wanted => {
+                "the digest matched on the machine, where all payloads were staged; 0 bytes were carried"
+                    .to_owned()
+            }
+            staged => format!(
+                "the digest matched on the machine, where {staged} of {wanted} payloads were staged and not carried again"
+            ),
+        };
+        return Verdict::yes(Reason::PayloadVerified, words);
     }
     let what = "the payloads, verified on the machine";
     if view.engine.is_some() { Verdict::waiting(view, phase, what) } else { Verdict::pending(phase, what) }

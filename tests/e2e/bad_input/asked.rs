@@ -8,11 +8,6 @@ use crate::harness::{Conditions, Run, Site, e2e, lab};
 use farrier_update::Reason;
 use serde_json::{Value, json};
 
-/// Returns specs that this version does not support, and the field that the message must name.
-fn unsupported() -> [(&'static str, Value, &'static str); 1] {
-    [("stage", json!({"operation": "Stage"}), "spec.operation: Stage for machines such as")]
-}
-
 /// A field would be ignored silently, and the run would not do what its user requested.
 #[test]
 fn a_run_that_asks_for_what_cannot_be_done_starts_nothing() {
@@ -24,9 +19,6 @@ fn a_run_that_asks_for_what_cannot_be_done_starts_nothing() {
             agent("1.1").with(json!({"name": name, "requires": [{"component": other}]}))
         };
         site.baseline("circle", &[circle("one", "two"), circle("two", "one")]).await;
-        for (name, patch, field) in unsupported() {
-            refused(site, name, patch, Reason::NotYetSupported, &[field]).await;
-        }
         let nobody = json!({"selector": {"matchLabels": {"name": "nobody"}}});
         refused(site, "nobody", nobody, Reason::NoNodesSelected, &["spec.selector", "labels"]).await;
         let other =

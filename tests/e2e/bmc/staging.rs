@@ -2,6 +2,7 @@
 
 use super::updates::{Firmware, flashes, image};
 use super::{Bmc, is_over};
+use crate::harness::payload::bmc_tool;
 use crate::harness::run::{component, to};
 use crate::harness::{Conditions, Run, Site, e2e, outcome, wait};
 use farrier_bmc_double::image::Header;
@@ -90,6 +91,28 @@ fn an_image_in_the_repository_is_not_sent_again() {
         assert_eq!(bmc.requests("POST", "/cgi-bin/uploadFile"), 2, "nothing was sent again");
         assert_eq!((flashes(&bmc, "U30 v2.90 (01/10/2024)"), resets(&bmc)), (1, 1));
         assert_eq!((listed(&bmc, "components"), listed(&bmc, "queue")), (0, 0), "nothing is left");
+    });
+}
+
+/// A site would need a run for each class of machines.
+#[test]
+fn one_run_stages_on_devices_and_on_linux_machines() {
+    e2e("bmcmixed", async |site| {
+        let db = site.machine("db").lab(&["--flavour", "cron"]).up().await;
+        let bios = host("bios", "System ROM", "bios", "U30 v2.90 (01/10/2024)", ".flash");
+        let bmc = Bmc::up(site, "ilo5", "ILO", "password").await;
+        site.baseline("spring", &[bios.component(site, image()), bmc_tool("3.1")]).await;
+        let staged = site.run("stage", stage(&to("spring"))).await;
+        staged.succeeds().await;
+        for (node, component, other) in [("db", "bmc-tool", "bios"), (&*bmc.name, "bios", "bmc-tool")] {
+            let update = staged.node(node).await;
+            assert_eq!((outcome(&update, component), outcome(&update, other)), ("Staged", "NotApplicable"));
+        }
+        let run = site.run("update", restart(&to("spring"))).await;
+        run.succeeds().await;
+        assert_eq!(outcome(&run.node("db").await, "bmc-tool"), "Updated");
+        assert_eq!(bmc.requests("POST", "/cgi-bin/uploadFile"), 1, "nothing was sent again");
+        db.is_clean().await;
     });
 }
 

@@ -341,6 +341,7 @@ impl Machine {
             "etc/local.d",
             "etc/systemd/system",
             "etc/systemd/system/multi-user.target.wants",
+            "etc/systemd/system/timers.target.wants",
             "",
         ] {
             let dir = PathBuf::from(format!("/proc/{init}/root/{place}"));

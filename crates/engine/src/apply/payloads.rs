@@ -7,9 +7,12 @@ use crate::digest::Digest;
 use crate::engine::{Engine, payload_digest};
 use crate::install::repository;
 use crate::payload::{Download, FetchError, disk};
+use crate::work_dir::WorkDir;
 use crate::{command, install, space};
-use farrier_protocol::{EventBody, FailureCode, Payload, Step, StepExit};
+use farrier_protocol::{EventBody, FailureCode, Payload, STAGED_DIRECTORY, Step, StepExit};
 use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::Path;
 use std::time::Duration;
 
 /// Checks the machine, then fetches and verifies the payload of every step that has one but those that are
@@ -58,6 +61,9 @@ fn fetch(engine: &Engine, step: &Step, payload: &Payload, digest: &Digest) -> Re
         // Another step of this task has the same payload.
         return Ok(());
     }
+    if take_staged(&engine.place, digest, &path) {
+        return Ok(());
+    }
     let failed = |error: FetchError| {
         let component = step.component.clone();
         ApplyError::Failed { code: error.code, component, message: error.message }
@@ -65,4 +71,20 @@ fn fetch(engine: &Engine, step: &Step, payload: &Payload, digest: &Digest) -> Re
     let empty =
         Download::create(&path, digest.clone(), payload.size).map_err(|error| failed(disk(&error)))?;
     engine.shared.fetch(empty).map_err(ApplyError::Stopped)?.map_err(failed)
+}
+
+/// Takes over a payload that an earlier run has staged beside the engine's directory, without a copy. Returns
+/// false if there is none, or not the one with this digest any more.
+fn take_staged(place: &WorkDir, digest: &Digest, path: &Path) -> bool {
+    // Any user can write to some of the parent directories, and could change a file of his own after the check.
+    let Ok(staged) = WorkDir::check(&place.dir().with_file_name(STAGED_DIRECTORY)) else { return false };
+    if fs::hard_link(staged.dir().join(digest.hex()), path).is_err() {
+        return false;
+    }
+    let is_it = File::open(path).and_then(Digest::of_reader).is_ok_and(|found| found == *digest);
+    if !is_it {
+        // Otherwise the download would be written into the staged file.
+        fs::remove_file(path).ok();
+    }
+    is_it
 }

@@ -3,8 +3,9 @@
 use crate::machine::{DIR, Machine};
 use crate::runner::{Connection, Runner};
 use crate::sandbox::shell;
-use farrier_protocol::{EventBody, FailureCode, Installer, StepExit};
+use farrier_protocol::{EventBody, FailureCode, Installer, STAGED_DIRECTORY, Step, StepExit};
 use std::fs;
+use std::path::{Path, PathBuf};
 
 /// Returns a script with padding that makes it large.
 fn large() -> Vec<u8> {
@@ -27,6 +28,63 @@ sandboxed! {
         assert_eq!(ranges, ["", "bytes=500000-"]);
         assert_eq!(runner.exits(), [("one", &StepExit::Exited { code: 0 })]);
         machine.assert_clean();
+    }
+}
+
+/// Stages a payload of a step beside the engine's directory, with these bytes, for this owner of the directory.
+fn stage(step: &Step, bytes: &[u8], owner: &str) -> PathBuf {
+    let dir = Path::new(DIR).with_file_name(STAGED_DIRECTORY);
+    shell(&format!("mkdir -p -m 700 {0} && chown {owner} {0}", dir.display()));
+    let file = dir.join(step.payload.as_ref().unwrap().digest.trim_start_matches("sha256:"));
+    fs::write(&file, bytes).unwrap();
+    file
+}
+
+sandboxed! {
+    /// What was carried before a maintenance window must not be carried again in it.
+    fn a_staged_payload_is_installed_and_not_fetched() {
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let one = runner.payload("one", Installer::Script, large());
+        let file = stage(&one, &large(), "root");
+        runner.order_apply("apply-1", vec![one]);
+        runner.finish(&machine);
+        assert_eq!(runner.gets, []);
+        assert_eq!(runner.exits(), [("one", &StepExit::Exited { code: 0 })]);
+        assert_eq!(fs::read(&file).unwrap(), large(), "the operator removes it, when the update has succeeded");
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// A file that was changed since it was staged must never be installed, and not be written through either:
+    /// it may be a link to something else.
+    fn a_staged_payload_that_has_changed_is_fetched() {
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let one = runner.payload("one", Installer::Script, large());
+        let mut evil = b"#!/bin/sh\necho evil >>/mnt/ran\n".to_vec();
+        evil.resize(large().len(), b'\n');
+        let file = stage(&one, &evil, "root");
+        runner.order_apply("apply-1", vec![one]);
+        runner.finish(&machine);
+        assert_eq!(runner.gets.len(), 1);
+        assert_eq!(runner.exits(), [("one", &StepExit::Exited { code: 0 })]);
+        assert!(!Path::new("/mnt/ran").exists());
+        assert_eq!(fs::read(&file).unwrap(), evil);
+    }
+}
+
+sandboxed! {
+    /// Any user may make a directory in /var/tmp, and could change a file in it between the check and its use.
+    fn a_directory_of_another_user_is_not_taken_for_that_of_staged_payloads() {
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let one = runner.payload("one", Installer::Script, large());
+        stage(&one, &large(), "1000");
+        runner.order_apply("apply-1", vec![one]);
+        runner.finish(&machine);
+        assert_eq!(runner.gets.len(), 1);
     }
 }
 

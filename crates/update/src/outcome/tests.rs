@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use std::time::Duration;
 
 mod pending;
+mod staged;
 
 fn item(from: Option<&str>) -> PlanItem {
     let component = Component {

@@ -16,7 +16,8 @@ fn the_probe_says_what_it_must() {
         std::fs::create_dir(place.path().join("farrier-a1")).unwrap();
         let environment = [("SSH_CONNECTION", "fe80::1%eth0 40000 fe80::2%eth0 22")];
         let places = ["/nowhere", text(place.path())];
-        let program = program(include_str!("../probe.sh"), &[("NAME", "farrier-a1")], &places);
+        let settings = [("NAME", "farrier-a1"), ("STAGED", "farrier-staged")];
+        let program = program(include_str!("../probe.sh"), &settings, &places);
         let printed = output_of(shell, &environment, &program).expect("it came to its end");
         let lines: Vec<String> = printed.lines().map(str::to_owned).collect();
         let probe = probe::read(&lines);
@@ -29,7 +30,7 @@ fn the_probe_says_what_it_must() {
         assert_eq!(probe.seen_from.as_deref(), Some("fe80::1%eth0"), "{shell:?}");
         assert_eq!(probe.seen_at.as_deref(), Some("fe80::2%eth0"), "{shell:?}");
         assert_eq!(probe.existing, [format!("{}/farrier-a1", text(place.path()))], "{shell:?}");
-        assert!(probe.gzip, "{shell:?}");
+        assert!(probe.gzip && !probe.has_staged, "{shell:?}");
     });
 }
 

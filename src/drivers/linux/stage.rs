@@ -37,7 +37,7 @@ const ETC: &str = "/etc";
 pub(super) const ASKS: &str = "farrier-stage-1";
 
 /// Printed, with a digest, when the script waits for the bytes of a payload.
-pub(super) const ASKS_BYTES: &str = "farrier-send-1 ";
+pub(super) const ASKS_BYTES: &str = "farrier-bytes-1 ";
 
 /// What is on the machine before anything is carried.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 #
 # Prints "have SIZE DIGEST" for a payload that is there, "part SIZE DIGEST" for one of which so many bytes are
 # there, "free KIB", and farrier-stage-1. Then it reads lines "DIGEST LENGTH SIZE" from its standard input, with
-# "fresh" as a fourth word if nothing that is there counts: each time it prints "farrier-send-1 DIGEST", reads LENGTH
+# "fresh" as a fourth word if nothing that is there counts: each time it prints "farrier-bytes-1 DIGEST", reads LENGTH
 # bytes, and prints "stored DIGEST", "changed DIGEST" if the file with SIZE bytes has another digest, or "short
 # DIGEST". The operator sends nothing before it is asked to. A line "-" ends it; a line "release" takes the leases
 # back and ends it.
@@ -91,7 +91,7 @@ state() {
 receive() {
   part=$directory/$1.part-$SESSION
   [ "$4" != fresh ] || : >"$part"
-  echo "farrier-send-1 $1"
+  echo "farrier-bytes-1 $1"
   head -c "$2" >>"$part"
   if [ "$(($(wc -c <"$part")))" != "$3" ]; then
     echo "short $1"

@@ -58,6 +58,9 @@ pub const FINALIZER: &str = "farrier.dev/clean-up";
 /// left on machines stays until the lease of the engine expires.
 pub const ABANDON_ANNOTATION: &str = "farrier.dev/abandon";
 
+/// Annotation of a Node that a NodeUpdate has cordoned: namespace, name and UID of the NodeUpdate, separated by `/`.
+pub const CORDONED_BY_ANNOTATION: &str = "farrier.dev/cordoned-by";
+
 /// Annotation by which a user approves stages of a run: `<stage>@<status.planDigest>`, several separated by commas.
 pub const APPROVE_ANNOTATION: &str = "farrier.dev/approve";
 

@@ -5,6 +5,7 @@
 
 mod approval;
 mod callback;
+mod drain;
 mod job;
 mod listen;
 pub mod logbook;
@@ -15,6 +16,7 @@ mod waiting;
 
 pub use approval::ApprovedPlan;
 pub use callback::{Awaited, CallbackOptions, CallbackTarget, ListenerWait, ResolvedTarget};
+pub use drain::{Drain, NoDrain};
 pub use job::{
     DeviceOrder, EarlierWork, Goal, Job, LEASE_SECONDS, LogOptions, LogRetention, RecordedReboot, STAGE_FOR,
     Tools,
@@ -26,7 +28,7 @@ pub use offers::{
     Fetch, FetchWay, Login, Offer, OfferedFile, Offers, Place, Scheme, WaysBack, image_name, open_pulls,
     open_subscriptions,
 };
-pub use view::{Firmware, Manager, Reboot, ReturnPath, StagedUntil, StatusPath, Step, Survey, View};
+pub use view::{Drained, Firmware, Manager, Reboot, ReturnPath, StagedUntil, StatusPath, Step, Survey, View};
 pub use waiting::{Waiting, ahead_at_arrival, now};
 
 use crate::failure::Failure;
@@ -49,6 +51,8 @@ pub struct Desk<'a> {
     pub actions: Vec<Action>,
     /// Images that the machine fetches from Farrier.
     pub offers: Arc<dyn Offers>,
+    /// Lets the attempt through to what disrupts the machine.
+    pub drain: Arc<dyn Drain>,
     /// Whether the reboot that the view shows is recorded, so that another process would wait for the machine.
     pub reboot_recorded: watch::Receiver<bool>,
 }

@@ -8,6 +8,7 @@ mod actions;
 mod callback;
 mod clean_up;
 mod count;
+mod drain;
 mod listeners;
 mod load;
 mod log_requests;
@@ -47,6 +48,8 @@ use tracing::Instrument as _;
 pub struct Context {
     /// Client of the API server.
     pub client: Client,
+    /// Client that asks for evictions, and repeats nothing by itself.
+    pub evictions: Client,
     /// Caches of the cluster's objects.
     pub caches: Caches,
     /// The classes of machines.

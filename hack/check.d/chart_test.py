@@ -211,6 +211,15 @@ class Rendered(unittest.TestCase):
             for rule in object["rules"]:
                 self.assertNotIn("*", rule["apiGroups"] + rule["resources"] + rule["verbs"])
 
+    def test_machines_are_drained_only_where_that_is_allowed(self):
+        def drains(*settings: str) -> set[tuple[str, str]]:
+            rules = [(object["kind"], rule) for kind in ("ClusterRole", "Role") for object in of_kind(template(*settings), kind) for rule in object["rules"]]
+            return {(kind, resource) for kind, rule in rules for resource in rule["resources"] if resource in ("nodes", "pods", "pods/eviction", "jobs", "cronjobs")}
+        self.assertEqual(drains(), set())
+        nodes = {("ClusterRole", "nodes"), ("ClusterRole", "pods"), ("ClusterRole", "pods/eviction")}
+        self.assertEqual(drains("drain.kubernetesNodes=true", 'watchNamespaces=["a"]'), nodes)
+        self.assertEqual(drains("drain.jobs=true", 'watchNamespaces=["a"]'), {("Role", "jobs"), ("Role", "cronjobs")})
+
     def test_long_names_are_cut(self):
         done = helm("template", "r" * 53, str(CHART), "--set", "hostPorts.enabled=false")
         # Those of roles may be longer.
@@ -382,7 +391,8 @@ class Served(unittest.TestCase):
     def test_the_rights_are_those_that_were_agreed(self):
         """hack/check.d/chart-rights.txt is what a security review reads; UPDATE_EXPECT=1 writes it."""
         text = ""
-        for scope, settings in (("all namespaces", ()), ("namespace a only", ('watchNamespaces=["a"]',))):
+        for scope, settings in (("all namespaces", ()), ("namespace a only", ('watchNamespaces=["a"]',)),
+                                ("namespace a only, with drains", ('watchNamespaces=["a"]', "drain.kubernetesNodes=true", "drain.jobs=true"))):
             objects = [o for o in template(*settings) if o["kind"] in
                        {"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"} and "helm.sh/hook" not in str(o)]
             listed = {"apiVersion": "v1", "kind": "List", "items": objects}

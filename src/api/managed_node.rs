@@ -1,5 +1,9 @@
 //! `ManagedNode`: a machine, as the user describes it.
 
+mod drain;
+
+pub use drain::{Drain, DrainHttp, DrainJob};
+
 use super::quantity::Span;
 use super::tls::Tls;
 use super::{LocalRef, words};
@@ -163,6 +167,12 @@ pub struct ManagedNodeSpec {
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub partners: Vec<String>,
+
+    /// How what this machine does for others is moved away before Farrier disrupts it, and let back afterwards. Nothing
+    /// is drained where nothing is disrupted: if nothing is to be changed, or if only a management processor is
+    /// updated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
 
     /// Excludes this machine from every run.
     #[serde(default)]

@@ -116,6 +116,10 @@ pub struct NodeUpdateStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebooting: Option<Rebooting>,
 
+    /// The drain of the machine, if its ManagedNode asks for one and something is to be done that disrupts the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainStatus>,
+
     /// Number of changed components and number of components in the plan, for instance 1/3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<String>,
@@ -242,6 +246,43 @@ pub struct Rebooting {
     /// update is not rebooted again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
+}
+
+/// The drain of a machine. It is recorded before anything is done, so that it is undone after a crash too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainStatus {
+    /// Planned (the machine will be drained before it is changed), Draining, Drained, Undraining or Undrained.
+    pub state: DrainState,
+    /// What is drained: the Node, or what is called, for instance: Node w-17.
+    pub what: String,
+    /// The Node that is cordoned, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes_node: Option<String>,
+    /// How many times the machine was drained in this NodeUpdate.
+    #[serde(default)]
+    pub round: u32,
+    /// Time at which the present state was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<MicroTime>,
+    /// Time until which the machine is to be drained, or undrained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<MicroTime>,
+}
+
+/// How far the drain of a machine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DrainState {
+    /// The machine will be drained before it is changed.
+    Planned,
+    /// It is being drained.
+    Draining,
+    /// It is drained.
+    Drained,
+    /// What was done is being taken back.
+    Undraining,
+    /// What was done is taken back.
+    Undrained,
 }
 
 /// A process on a machine.

@@ -4,6 +4,7 @@ use super::{Scheme, Waiting};
 use crate::failure::Failure;
 use farrier_network::Phase;
 use farrier_protocol::{Facts, Package, Simulation};
+use farrier_update::drain::Record;
 use farrier_update::drift::Comparison;
 use farrier_update::{ComponentResult, Millis, NodePlan};
 use std::collections::BTreeMap;
@@ -89,6 +90,10 @@ pub struct View {
     pub unstaged: Vec<String>,
     /// Whether the installers have run.
     pub applied: bool,
+    /// Whether the plan disrupts the machine, so that it is drained before.
+    pub is_disrupted: bool,
+    /// The drain of the machine; `None`: as it was recorded before.
+    pub drain: Option<Drained>,
     /// The reboot of the machine, if the attempt makes one.
     pub reboot: Option<Reboot>,
     /// The component whose installer has exceeded its limit and is left to finish.
@@ -135,6 +140,17 @@ pub struct StagedUntil {
     pub digest: String,
     /// When its lease ends.
     pub until: Millis,
+}
+
+/// The drain of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drained {
+    /// What is drained, in words.
+    pub what: String,
+    /// The Node that is cordoned, if it is one.
+    pub kubernetes_node: Option<String>,
+    /// How far it is.
+    pub record: Record,
 }
 
 /// The reboot of a machine.
@@ -247,6 +263,8 @@ pub enum Step {
     Surveying,
     /// The runner downloads the payloads.
     Fetching,
+    /// What the machine does for others is moved away, or let back.
+    Draining,
     /// A component is being installed; no component yet while payloads are transferred.
     Applying {
         /// Name of the component, or empty.
@@ -266,9 +284,12 @@ impl Step {
     /// The phase of the table of ports that this step belongs to.
     pub fn phase(&self) -> Phase {
         match self {
-            Self::Fetching | Self::Applying { .. } | Self::Staging | Self::Rebooting | Self::Verifying => {
-                Phase::Deployment
-            }
+            Self::Fetching
+            | Self::Draining
+            | Self::Applying { .. }
+            | Self::Staging
+            | Self::Rebooting
+            | Self::Verifying => Phase::Deployment,
             Self::Awaiting | Self::Connecting | Self::Deploying | Self::Surveying | Self::CleaningUp => {
                 Phase::Inventory
             }
@@ -283,6 +304,7 @@ impl Step {
             Self::Deploying => "Deploying".into(),
             Self::Surveying => "Surveying".into(),
             Self::Fetching => "Fetching".into(),
+            Self::Draining => "Draining".into(),
             Self::Applying { component } if component.is_empty() => "Applying".into(),
             Self::Applying { component } => format!("Applying {component}"),
             Self::Staging => "Staging".into(),

@@ -22,6 +22,7 @@ use crate::runner::{self, Listeners};
 use anyhow::Context as _;
 use instruments::Instruments;
 use kube::Client;
+use kube::Config;
 use kube::client::ClientBuilder;
 use replica::Replica;
 use std::net::SocketAddr;
@@ -171,6 +172,7 @@ async fn work(
     let (to_runner, runner_changes) = mpsc::unbounded_channel();
     let runner = Arc::new(runner::Context {
         client: client.clone(),
+        evictions: client_without_retries(args, instruments).await?,
         caches: caches.clone(),
         register: register.clone(),
         tools,
@@ -268,6 +270,15 @@ async fn client(args: &Args, instruments: &Instruments) -> anyhow::Result<(Clien
     let builder =
         ClientBuilder::try_from(config).context("failed to set up the connection to the cluster")?;
     Ok((builder.with_layer(&instruments.api_calls()).build(), server, namespace))
+}
+
+/// Returns a client that never repeats a request by itself. The usual one repeats what is answered with 429, up to 15
+/// times and without a word: an eviction that a budget does not allow.
+async fn client_without_retries(args: &Args, instruments: &Instruments) -> anyhow::Result<Client> {
+    let config = Config { default_retry: false, ..args.cluster.config().await? };
+    let builder =
+        ClientBuilder::try_from(config).context("failed to set up the connection to the cluster")?;
+    Ok(builder.with_layer(&instruments.api_calls()).build())
 }
 
 /// Checks that every CRD exists before any watch starts: a watch of an unknown kind would return "not

@@ -4,7 +4,7 @@
 use super::NoOffers;
 use super::report::{Line, Report, Verdict};
 use crate::attempt::logbook::{Halt, Logbook, Request, apply};
-use crate::attempt::{Desk, End, Goal, Job, Tools, View, now};
+use crate::attempt::{Desk, End, Goal, Job, NoDrain, Tools, View, now};
 use crate::drivers::Driver;
 use crate::failure::Failure;
 use farrier_update::device::Action;
@@ -115,6 +115,7 @@ impl Probe<'_> {
             logbook,
             actions: actions.clone(),
             offers: Arc::new(NoOffers),
+            drain: Arc::new(NoDrain),
             reboot_recorded: watch::channel(true).1,
         };
         let mut attempt = self.driver.attempt(&job, desk);

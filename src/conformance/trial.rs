@@ -2,7 +2,7 @@
 
 use super::subject::{Bench, Footprint, Journal, Subject};
 use crate::attempt::logbook::{Entry, Halt, Logbook, Request, apply};
-use crate::attempt::{Desk, End, Goal, Job, Offers, Step, Tools, View, now};
+use crate::attempt::{Desk, End, Goal, Job, NoDrain, Offers, Step, Tools, View, now};
 use crate::drivers::Driver;
 use farrier_update::device::{Action, Change, State};
 use futures::future::BoxFuture;
@@ -215,6 +215,7 @@ impl Stage {
             logbook,
             actions: actions.to_vec(),
             offers: self.offers.clone(),
+            drain: Arc::new(NoDrain),
             reboot_recorded: watch::channel(true).1,
         };
         let attempt = self.driver.attempt(&self.job, desk);

@@ -35,7 +35,7 @@ pub use host::{
     StagedPayload, StagedPayloads,
 };
 
-use crate::attempt::{Desk, End, Goal, Job, ListenerWait, Step, Tools, View};
+use crate::attempt::{Desk, Drain, End, Goal, Job, ListenerWait, NoDrain, Step, Tools, View};
 use crate::callback::DialIdentity;
 use crate::drivers::Driver;
 use crate::engine_api::{EngineApi, PayloadFiles};
@@ -60,6 +60,7 @@ struct Session<'a, H: Host> {
     view: &'a watch::Sender<View>,
     /// Whether the reboot that the view shows is recorded.
     reboot_recorded: watch::Receiver<bool>,
+    drain: Arc<dyn Drain>,
     engine_api: Arc<EngineApi>,
     /// The host key that was accepted on first use in this attempt.
     first_key: Mutex<Option<String>>,
@@ -96,13 +97,13 @@ impl<H: Host> EngineDriver<H> {
 impl<H: Host> Driver for EngineDriver<H> {
     fn attempt<'a>(&'a self, job: &'a Job, desk: Desk<'a>) -> BoxFuture<'a, End> {
         // The engine keeps a journal of its own.
-        let Desk { tools, stop, view, logbook: _, actions: _, offers: _, reboot_recorded } = desk;
+        let Desk { tools, stop, view, logbook: _, actions: _, offers: _, drain, reboot_recorded } = desk;
         Box::pin(async move {
             if *stop.borrow() && !job.touched {
                 return End::Cancelled;
             }
             let session = Session::<H>::new(&self.settings, job, tools, stop, view);
-            Session { reboot_recorded, ..session }.run().await
+            Session { reboot_recorded, drain, ..session }.run().await
         })
     }
 }
@@ -127,6 +128,7 @@ impl<'a, H: Host> Session<'a, H> {
             stop,
             view,
             reboot_recorded: watch::channel(false).1,
+            drain: Arc::new(NoDrain),
             engine_api,
             first_key: Mutex::default(),
             sent_addresses: Mutex::default(),

@@ -71,7 +71,7 @@ impl Inputs<'_> {
     }
 
     /// Returns the certificates in the Secret of this name or, if there is no such Secret, in the ConfigMap.
-    pub(super) async fn certificates_in(
+    pub(crate) async fn certificates_in(
         &self,
         name: &str,
         namespace: &str,

@@ -85,11 +85,11 @@ fn name<T: Serialize>(word: &T) -> String {
     serde_json::to_value(word).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-fn millis(at: &MicroTime) -> Millis {
+pub(super) fn millis(at: &MicroTime) -> Millis {
     Millis(u64::try_from(at.0.as_millisecond()).unwrap_or_default())
 }
 
-fn time(at: Millis) -> MicroTime {
+pub(super) fn time(at: Millis) -> MicroTime {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
     MicroTime(jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX))
 }

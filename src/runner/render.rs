@@ -6,10 +6,12 @@ mod verdict;
 
 pub(super) use machine::{RunOfNode, applied_baseline, in_use, node_conditions};
 
-use super::actions;
+use super::{actions, drain};
 use crate::api::condition;
 use crate::api::managed_node::Channel;
-use crate::api::node_update::{self, FetchProtocol, Holder, NodeUpdateStatus, Rebooting, Waiting};
+use crate::api::node_update::{
+    self, DrainStatus, FetchProtocol, Holder, NodeUpdateStatus, Rebooting, Waiting,
+};
 use crate::attempt::{self, End, Reboot, ReturnPath, Scheme, View, open_pulls};
 use crate::drivers::Abilities;
 use crate::failure::Failure;
@@ -54,12 +56,14 @@ pub(super) struct RenderInput<'a> {
     /// What the machine's class can do; `None` if the machine is not known.
     pub(super) abilities: Option<&'static Abilities>,
     pub(super) generation: Option<i64>,
+    /// What the status says if the machine will be drained.
+    pub(super) drain: Option<DrainStatus>,
     pub(super) now: &'a Time,
 }
 
 /// Renders the status.
 pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
-    let RenderInput { old, view, phase, attempt, run, abilities, generation, now } = picture;
+    let RenderInput { old, view, phase, attempt, run, abilities, generation, drain, now } = picture;
     let mut conditions = old.conditions.clone();
     let verdicts = Verdicts::of(view, phase, old, *abilities);
     for (type_, verdict) in verdicts.list() {
@@ -85,6 +89,7 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
         fetches_by: fetches_by(old, view, phase),
         waiting: waits_for(view, phase).and_then(waiting),
         rebooting: rebooting(old, view, phase),
+        drain: drain::rendered(old.drain.as_ref(), view, drain.as_ref()),
         changed: changed(&components, plan).or_else(|| old.changed.clone()),
         attempt: Some(*attempt),
         attempt_started_at: old.attempt_started_at.clone(),

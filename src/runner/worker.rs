@@ -2,6 +2,7 @@
 
 mod arrive;
 mod credentials;
+mod drain;
 mod follow;
 mod ownership;
 mod pace;
@@ -10,6 +11,7 @@ mod status;
 mod window;
 
 use super::clean_up::is_missing;
+use super::drain::MachineDrain;
 use super::load::{Attempt, approved};
 use super::machine_offers::MachineOffers;
 use super::render::Phase;
@@ -71,6 +73,7 @@ pub(super) async fn run(
         abilities: context.abilities(update).or_else(|| of_actions(update)),
         generation: None,
         ownership: Ownership::default(),
+        drain: Arc::new(MachineDrain::new(context, update)),
     };
     // A finished NodeUpdate only has to be released.
     let mut next = if finished { Next::Over } else { task.resume() };
@@ -129,6 +132,8 @@ struct UpdateWorker<'a> {
     generation: Option<i64>,
     /// The machine's Lease.
     ownership: Ownership,
+    /// The drain of the machine.
+    drain: Arc<MachineDrain>,
 }
 
 impl UpdateWorker<'_> {
@@ -318,8 +323,9 @@ impl UpdateWorker<'_> {
         let actions = actions::read(&self.shown.actions);
         let Attempt { job, driver: MachineDriver { driver, .. } } = attempt;
         let work = async {
-            let offers = self.offers.clone();
-            let desk = Desk { tools: &tools, stop, view: &send, logbook, actions, offers, reboot_recorded };
+            let (offers, drain) = (self.offers.clone(), self.drain.clone());
+            let desk =
+                Desk { tools: &tools, stop, view: &send, logbook, actions, offers, drain, reboot_recorded };
             let end = tokio::select! {
                 end = driver.attempt(job, desk) => end,
                 end = self.abandoned() => end,
@@ -388,7 +394,14 @@ impl UpdateWorker<'_> {
             return Next::Planned { number };
         }
         match self.retry(&end, number, goal) {
-            Some((failure, Retry::At(at))) => Next::Wait { failure, number, at: time(at) },
+            Some((failure, Retry::At(at))) => {
+                // As with the Lease: a machine that is not clean may still be at work.
+                let undrained = if dirty { Ok(()) } else { self.undrain(number).await };
+                match undrained {
+                    Ok(()) => Next::Wait { failure, number, at: time(at) },
+                    Err(failure) => self.finish(End::Failed(failure), number).await,
+                }
+            }
             Some((_, Retry::GiveUp)) | None => {
                 // Without a Lease nothing was begun, and what an earlier attempt has left is still there.
                 let is_refused =
@@ -408,6 +421,11 @@ impl UpdateWorker<'_> {
     }
 
     async fn end(&mut self, end: End, number: u32) -> Next {
+        let end = self.undrain(number).await.map_or_else(End::Failed, |()| end);
+        self.finish(end, number).await
+    }
+
+    async fn finish(&mut self, end: End, number: u32) -> Next {
         let phase = Phase::Ended(end.clone());
         // Before the status: who reads that the machine is done finds its Lease released.
         self.release_machine(&phase, number).await;

@@ -26,6 +26,7 @@ mod conformance;
 mod console;
 mod crash;
 mod current;
+mod drain;
 mod drift;
 mod drivers;
 mod facts;

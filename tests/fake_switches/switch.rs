@@ -3,7 +3,7 @@
 use super::{PRODUCTS, order};
 use clap::Parser;
 use farrier::attempt::logbook::apply;
-use farrier::attempt::{Desk, End, Goal, Logbook, View, now};
+use farrier::attempt::{Desk, End, Goal, Logbook, NoDrain, View, now};
 use farrier::cmd::console::Options;
 use farrier::conformance::NoOffers;
 use farrier::drivers::{Node, SshSettings};
@@ -127,6 +127,7 @@ impl Switches {
             logbook,
             actions: Vec::new(),
             offers: Arc::new(NoOffers),
+            drain: Arc::new(NoDrain),
             reboot_recorded: watch::channel(true).1,
         };
         let mut attempt = driver.attempt(&job, desk);

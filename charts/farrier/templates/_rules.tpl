@@ -68,6 +68,32 @@
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- if .Values.drain.jobs }}
+# The template of a Job that drains a machine.
+- apiGroups: [batch]
+  resources: [cronjobs]
+  verbs: [get]
+# That Job, which goes with the NodeUpdate.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, create, delete]
+{{- end }}
+{{- end }}
+
+{{/* What it may do to drain Nodes, which belong to no namespace, and whose pods may be in any. */}}
+{{- define "farrier.drainRules" -}}
+# Cordoned and uncordoned, with an annotation that says by whom.
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [get, patch]
+# What is on a Node.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
+# Pods leave as their budgets allow; they are never deleted.
+- apiGroups: [""]
+  resources: [pods/eviction]
+  verbs: [create]
 {{- end }}
 
 {{/* What it may do in its own namespace, where its pods are. */}}

@@ -15,6 +15,7 @@
 //! Lease of a machine + who wants it ──► ownership::decide ──► Decision
 //! NodePlan of an inventory ──► drift::Comparison
 //! machines + when they were looked at ──► drift::schedule::decide ──► InventoryRun
+//! record of a drain + Node and its pods, or a hook's answer ──► drain::next_of_node, drain::next_of_hook ──► Next
 //! ```
 //!
 //! The laws of `run::decide` are property tests in `tests/laws.rs`:
@@ -36,6 +37,7 @@
 
 pub mod device;
 mod digest;
+pub mod drain;
 pub mod drift;
 pub mod installer;
 pub mod model;

@@ -221,6 +221,21 @@ with_reasons_of_runs! {
     /// Update the operator's role (`helm upgrade`), or the quota or webhook that the message names. Farrier
     /// waits for `--wait-seconds`, and then tries again; a machine is cleaned without a Lease.
     LeaseRefused: Transient,
+    /// What the machine does for others is being moved away before it is disrupted, or is let back; the message names
+    /// the pods, the budget or the hook that this waits for, and until when. Nothing has been changed on the machine.
+    Draining: Informational,
+    /// The machine could not be drained, and was not touched; the message names the pods that may not be evicted, or
+    /// quotes the hook. See docs/drains.md, then start a run with `retryOf`.
+    DrainFailed: Permanent,
+    /// The machine was not drained in the time of `spec.drain.timeout` of the ManagedNode, and was not touched; the
+    /// message names the pods and the budget, or quotes the hook. Move them away, or raise the timeout.
+    DrainTimedOut: Transient,
+    /// The API server does not let Farrier drain the Node or create the Job; the message quotes it and names the rights.
+    /// Set `drain.kubernetesNodes` or `drain.jobs` of the chart. It is waited for until the timeout.
+    DrainRefused: Transient,
+    /// The machine was worked on, and could not be given back: its Node is still cordoned, or its hook was not called
+    /// with success. The message has the command. The machine counts as failed, so that no others follow it.
+    UndrainFailed: Permanent,
 
     // Working on a device.
 

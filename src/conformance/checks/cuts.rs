@@ -45,6 +45,7 @@ fn is_at_work(step: &Step) -> bool {
     match step {
         Step::Awaiting | Step::Connecting | Step::Deploying | Step::Surveying => false,
         Step::Fetching
+        | Step::Draining
         | Step::Applying { .. }
         | Step::Staging
         | Step::Rebooting

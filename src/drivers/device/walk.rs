@@ -1,6 +1,7 @@
 //! The walk: does what `update::device::next` decides.
 
 mod contact;
+mod drain;
 mod end;
 mod fits;
 mod image;
@@ -16,8 +17,7 @@ use crate::attempt::{self, Desk, End, Goal, Job, Step, Survey, Waiting};
 use crate::drivers::Driver;
 use crate::failure::Failure;
 use farrier_update::device::{
-    self, Action, ActionId, Change, Followed, Intent, Inventory, Next, Observed, ResetPolicy, Silence,
-    Ticket, Verb,
+    self, Action, ActionId, Change, Followed, Intent, Inventory, Next, Observed, Silence, Ticket, Verb,
 };
 use farrier_update::{Installers, Millis, NodePlan, PlanInput, plan_node};
 use futures::future::BoxFuture;
@@ -89,6 +89,8 @@ struct Walk<'a, D: Device> {
     withdrawn: BTreeSet<ActionId>,
     /// What is to be done before the device is told to fetch an image.
     preparations: Vec<device::Preparation>,
+    /// Why the device could not be drained.
+    undrained: Option<Failure>,
     /// Whether ports stay open for an image that is fetched as soon as the device is prepared.
     is_preparing: bool,
     /// It could not be read once in this attempt what a fetch has to be prepared by.
@@ -129,6 +131,7 @@ impl<'a, D: Device> Walk<'a, D> {
             unfetched: BTreeSet::new(),
             withdrawn: BTreeSet::new(),
             preparations: Vec::new(),
+            undrained: None,
             is_preparing: false,
             was_not_prepared: false,
             resumed: BTreeSet::new(),
@@ -214,8 +217,7 @@ impl<'a, D: Device> Walk<'a, D> {
             withdrawn: &self.withdrawn,
             preparations: &self.preparations,
             not_before: self.not_before,
-            // A management controller restarts as part of its own update.
-            resets: ResetPolicy { manager: true, host: self.job.device.resets_host },
+            resets: self.resets(),
             limits,
         }
     }
@@ -295,7 +297,8 @@ impl<'a, D: Device> Walk<'a, D> {
             }
         }
         let plan = Arc::new(plan);
-        self.desk.view.send_modify(|v| v.plan = Some(plan.clone()));
+        let is_disrupted = self.is_disrupted_by(&plan);
+        self.desk.view.send_modify(|v| (v.plan, v.is_disrupted) = (Some(plan.clone()), is_disrupted));
         self.plan = Some(plan);
     }
 
@@ -323,6 +326,9 @@ impl<'a, D: Device> Walk<'a, D> {
         if let Some(offer) = image.as_ref().and_then(|image| image.offer.as_ref())
             && self.is_to_prepare(offer).await
         {
+            return Ok(());
+        }
+        if !self.may_disrupt(&intent).await {
             return Ok(());
         }
         if intent.verb == Verb::Subscribe {

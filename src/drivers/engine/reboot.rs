@@ -75,7 +75,7 @@ impl<H: Host> Session<'_, H> {
             if !is_needed(order.policy, &self.without_rebooted(plan, results)) {
                 return Ok(None);
             }
-            if *self.stop.borrow() {
+            if *self.stop.borrow() || self.drain_for_reboot(results).await? {
                 return Ok(Some(Err(NoReboot::Cancelled)));
             }
         }
@@ -119,6 +119,19 @@ impl<H: Host> Session<'_, H> {
             self.view.send_modify(|v| v.reboot = Some(Reboot::Done));
         }
         Ok(Some(end))
+    }
+
+    /// Drains the machine, if that was not done before the installation. Returns whether the run was cancelled meanwhile.
+    async fn drain_for_reboot(&self, results: &[ComponentResult]) -> Result<bool, Failure> {
+        let drained = self.drain().await.map(|end| end.is_some());
+        if let Err(failure) = &drained {
+            let (results, _) = conclude_without(results.to_vec(), failure.reason, &failure.message);
+            self.view.send_modify(|v| {
+                v.reboot = Some(Reboot::Failed(failure.clone()));
+                v.show_results(results);
+            });
+        }
+        drained
     }
 
     /// Returns the results without those for which the machine was rebooted already: an earlier attempt has installed

@@ -111,7 +111,8 @@ impl<H: Host> Session<'_, H> {
         if let Some(failure) = approved.and_then(|approved| approved.refuses(&plan, &self.job.node)) {
             return Err(failure);
         }
-        self.view.send_modify(|v| v.plan = Some(plan.clone()));
+        let is_disrupted = plan.changes() > 0;
+        self.view.send_modify(|v| (v.plan, v.is_disrupted) = (Some(plan.clone()), is_disrupted));
         if self.job.goal == Goal::Plan {
             self.simulate(&plan).await?;
             return Ok(End::Planned);
@@ -163,6 +164,12 @@ impl<H: Host> Session<'_, H> {
             .collect();
         self.view.send_modify(|v| v.payloads_staged = staged.len());
         sizes.extend(staged);
+        // What has begun goes on: stopping it halfway helps nobody.
+        if !self.has_begun()
+            && let Some(end) = self.drain().await?
+        {
+            return Ok(end);
+        }
         self.step(Step::Applying { component: String::new() });
         let (steps, wait_seconds) = (plan.steps(&sizes), self.job.wait_seconds);
         self.perform("apply", Work::Apply { steps, wait_seconds }).await?;
@@ -199,6 +206,18 @@ impl<H: Host> Session<'_, H> {
             fetched.insert(payload.digest.clone(), stored);
         }
         Ok(fetched)
+    }
+
+    /// Drains the machine before it is disrupted. Returns the end of an attempt that is cancelled meanwhile.
+    pub(super) async fn drain(&self) -> Result<Option<End>, Failure> {
+        if !self.drain.is_wanted() {
+            return Ok(None);
+        }
+        match self.drain.before(self.view, self.stop.clone()).await {
+            Ok(()) => Ok(None),
+            Err(failure) if failure.reason == Reason::Cancelled => Ok(Some(End::Cancelled)),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Returns the results when nothing may be installed: only what the survey shows.

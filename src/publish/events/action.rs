@@ -82,6 +82,8 @@ actions! {
     /// The machine is being rebooted, was rebooted, or was not; the note says until when it is waited for, or why
     /// not.
     Reboot on "NodeUpdate" because "`Rebooting`, `Rebooted`, `RebootInhibited`, `RebootFailed`, `RebootTimedOut`, `Cancelled`",
+    /// The machine is drained before it is changed; or it could not be given back, and the note has the command.
+    Drain on "NodeUpdate" because "`Draining`, `UndrainFailed`",
     /// Another tool has taken the machine's Lease while Farrier worked on the machine; the note names it. The
     /// component in progress finishes, and the next attempt waits for the Lease.
     Yield on "NodeUpdate" because "`NodeInUse`",

@@ -35,6 +35,7 @@ fn rendered(view: &View, phase: &Phase) -> NodeUpdateStatus {
         run: "r1",
         abilities,
         generation: None,
+        drain: None,
         now: &now,
     })
 }
@@ -65,6 +66,7 @@ fn a_machine_without_an_engine_has_no_words_about_one() {
             run: "r1",
             abilities,
             generation: None,
+            drain: None,
             now: &now,
         };
         let shown = status(&input);
@@ -204,6 +206,7 @@ fn what_an_earlier_attempt_left_counts_until_a_look_proves_otherwise() {
             run: "r1",
             abilities: Some(linux::Linux.abilities()),
             generation: None,
+            drain: None,
             now: &now,
         })
     };
@@ -243,6 +246,7 @@ fn a_machine_outside_of_its_window_waits_with_nothing_on_it() {
         run: "r1",
         abilities: Some(linux::Linux.abilities()),
         generation: None,
+        drain: None,
         now: &now,
     };
     let shown = status(&input(0));

@@ -4,6 +4,7 @@ use super::UpdateWorker;
 use super::pace::Pace;
 use crate::api::node_update::NodeUpdateStatus;
 use crate::attempt::{Reboot, ReturnPath, View, logbook};
+use crate::runner::drain;
 use crate::runner::render::Phase;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -41,6 +42,7 @@ impl UpdateWorker<'_> {
         let mut pace = Pace::default();
         loop {
             reboot_recorded.send_replace(written.rebooting.is_some());
+            self.drain.note_stored(written.drain.as_ref());
             tokio::select! {
                 changed = view.changed() => {
                     if changed.is_err() {
@@ -50,8 +52,9 @@ impl UpdateWorker<'_> {
                     self.announce_once(&now, &mut announced).await;
                     let status = self.render(&shown, &visible(&now), &Phase::Working, number);
                     // The attempt waits for ports, which the controller opens because of this field; and for the
-                    // record of a reboot.
+                    // record of a reboot, or of a drain.
                     let is_urgent = status.fetches_by != shown.fetches_by
+                        || !drain::stays(written.drain.as_ref(), status.drain.as_ref())
                         || (status.rebooting.is_some() && written.rebooting.is_none());
                     if status != shown {
                         shown = status;

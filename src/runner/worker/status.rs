@@ -61,6 +61,7 @@ impl UpdateWorker<'_> {
             run: &self.update.spec.run_ref.name,
             abilities: self.abilities,
             generation: self.control.borrow().generation,
+            drain: self.drain.planned(),
             now: &condition::now(),
         })
     }

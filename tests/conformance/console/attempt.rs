@@ -3,9 +3,10 @@
 use super::One;
 use crate::bench::HOLD;
 use farrier::attempt::logbook::apply;
-use farrier::attempt::{Desk, End, Goal, Job, Logbook, View, now};
+use farrier::attempt::{Desk, End, Goal, Job, Logbook, NoDrain, View, now};
 use farrier::conformance::Subject;
 use farrier_update::ComponentResult;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -19,8 +20,9 @@ impl One<'_> {
         let (tools, driver) = (self.tools(), self.driver());
         let offers = self.offers();
         let reboot_recorded = watch::channel(true).1;
+        let (actions, drain) = (Vec::new(), Arc::new(NoDrain));
         let desk =
-            Desk { tools: &tools, stop, view: &view, logbook, actions: Vec::new(), offers, reboot_recorded };
+            Desk { tools: &tools, stop, view: &view, logbook, actions, offers, drain, reboot_recorded };
         let mut attempt = driver.attempt(job, desk);
         let mut actions = Vec::new();
         let end = loop {

@@ -37,6 +37,7 @@ pub(crate) struct Server {
 struct Shared {
     answers: Mutex<BTreeMap<String, Answer>>,
     asked: Mutex<BTreeMap<String, usize>>,
+    posts: Mutex<Vec<serde_json::Value>>,
     released: watch::Sender<bool>,
 }
 
@@ -62,6 +63,7 @@ impl Server {
         let shared = Arc::new(Shared {
             answers: Mutex::default(),
             asked: Mutex::default(),
+            posts: Mutex::default(),
             released: watch::channel(false).0,
         });
         let for_all = shared.clone();
@@ -93,6 +95,11 @@ impl Server {
         self.shared.asked.lock().unwrap().get(path).copied().unwrap_or_default()
     }
 
+    /// Returns what was posted, in the order of its arrival.
+    pub(crate) fn posts(&self) -> Vec<serde_json::Value> {
+        self.shared.posts.lock().unwrap().clone()
+    }
+
     /// Waits until a path was requested.
     pub(crate) async fn is_asked(&self, path: &str) {
         wait::until("the payload to be requested", wait::LIMIT, async || {
@@ -116,6 +123,13 @@ impl Shared {
         }
         let head = String::from_utf8_lossy(&head).into_owned();
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let lines = head.lines().filter_map(|line| line.split_once(':'));
+        let length = lines.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        if let Some(length) = length.and_then(|(_, length)| length.trim().parse().ok()) {
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).await?;
+            self.posts.lock().unwrap().push(serde_json::from_slice(&body).unwrap_or_default());
+        }
         *self.asked.lock().unwrap().entry(path.clone()).or_default() += 1;
         let answer = self.answers.lock().unwrap().get(&path).cloned().unwrap_or(Answer::Status(404));
         let (status, bytes) = match &answer {

@@ -50,7 +50,8 @@ impl<D: Device> Walk<'_, D> {
             (DeviceEnd::Succeeded, Goal::Plan) => End::Planned,
             (DeviceEnd::Cancelled, Goal::Update) if results.is_empty() => End::Cancelled,
             (DeviceEnd::Succeeded | DeviceEnd::Failed | DeviceEnd::Cancelled, Goal::Update) if is_planned => {
-                End::Finished(summarize(&results))
+                // What is left to do is not done because the device could not be drained.
+                self.undrained.map_or_else(|| End::Finished(summarize(&results)), End::Failed)
             }
             (DeviceEnd::Failed, _) | (_, Goal::Update) => End::Failed(self.not_read()),
         }

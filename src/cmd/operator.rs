@@ -22,7 +22,6 @@ use crate::runner::{self, Listeners};
 use anyhow::Context as _;
 use instruments::Instruments;
 use kube::Client;
-use kube::Config;
 use kube::client::ClientBuilder;
 use replica::Replica;
 use std::net::SocketAddr;
@@ -275,7 +274,8 @@ async fn client(args: &Args, instruments: &Instruments) -> anyhow::Result<(Clien
 /// Returns a client that never repeats a request by itself. The usual one repeats what is answered with 429, up to 15
 /// times and without a word: an eviction that a budget does not allow.
 async fn client_without_retries(args: &Args, instruments: &Instruments) -> anyhow::Result<Client> {
-    let config = Config { default_retry: false, ..args.cluster.config().await? };
+    let mut config = args.cluster.config().await?;
+    config.default_retry = false;
     let builder =
         ClientBuilder::try_from(config).context("failed to set up the connection to the cluster")?;
     Ok(builder.with_layer(&instruments.api_calls()).build())

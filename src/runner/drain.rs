@@ -1,5 +1,5 @@
 //! Drains a machine before it is disrupted, and undoes that: does what `farrier_update::drain` decides
-//! (docs/adr/0047).
+//! (docs/adr/0049).
 //!
 //! Each step is decided anew from the stored record and from what is there. The record is stored by whoever publishes
 //! the status of the attempt; nothing is done before that.

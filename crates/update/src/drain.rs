@@ -1,4 +1,4 @@
-//! What is done next to drain a machine before it is disrupted, and to undo that afterwards (docs/adr/0047). Nothing is
+//! What is done next to drain a machine before it is disrupted, and to undo that afterwards (docs/adr/0049). Nothing is
 //! read or written here.
 //!
 //! The record is stored before each effect. Every decision is made anew from the record and from what is there, so

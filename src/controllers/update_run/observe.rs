@@ -8,7 +8,7 @@ use super::members::{self, Members};
 use super::namespace;
 use super::relations::Neighbours;
 use crate::api::node_update;
-use crate::api::update_run::{Operation as ApiOperation, StageStatus, UpdateRunSpec, UpdateRunStatus};
+use crate::api::update_run::{Operation as ApiOperation, StageStatus, UpdateRunStatus};
 use crate::api::{APPROVE_ANNOTATION, ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
 use crate::convert::{self, millis};
 use crate::drivers::Class;

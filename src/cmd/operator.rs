@@ -154,16 +154,15 @@ async fn work(
     tools: Tools,
 ) -> anyhow::Result<()> {
     replica.runner.gained().await;
-    let own =
-        matches!(replica.info.location, RunnerLocation::Pod { .. }).then_some(replica.namespace.as_str());
+    let is_pod = matches!(replica.info.location, RunnerLocation::Pod { .. });
+    let own = is_pod.then_some(&*replica.namespace);
     let watches = Watches::start(&client, &args.namespace, own, &instruments.metrics);
     instruments.watching(&client, &watches);
     watches.ready().await.context("failed to fill the caches")?;
     let (caches, made, changes) = watches.into_parts();
     let names = Arc::new(Resolver::default());
     let events = Events::new(client.clone(), "farrier-controller", &instruments.metrics);
-    let site = args.site.site(replica, made);
-    let members = replica.members.clone();
+    let (site, members) = (args.site.site(replica, made), replica.members.clone());
     let exposer =
         Exposer::new(client.clone(), caches.clone(), site, names.clone(), members.clone(), events.clone());
     let listeners_changed = Arc::new(Notify::new());

@@ -67,7 +67,7 @@ impl From<Failure> for Trouble {
 
 /// How a machine is drained.
 enum Means<'a> {
-    Node(NodeDrain<'a>),
+    Node(Box<NodeDrain<'a>>),
     Http(HttpHook<'a>),
     Job(JobHook<'a>),
 }
@@ -191,7 +191,7 @@ impl MachineDrain {
         let spec = spec.ok().and_then(|node| node.spec.drain.clone()).unwrap_or_default();
         let target = Target::stored(stored, spec);
         let (_send, stop) = watch::channel(false);
-        self.reach(&target, Aim::Undrain, view, stop)
+        Box::pin(self.reach(&target, Aim::Undrain, view, stop))
             .await
             .map_err(|failure| Failure::new(Reason::UndrainFailed, failure.message))
     }
@@ -205,11 +205,11 @@ impl MachineDrain {
             self.undo(view).await?;
         }
         if !self.is_open() {
-            let note = format!("{} is drained before {} is changed", target.what, self.machine());
+            let words = format!("{} is drained before {} is changed", target.what, self.machine());
             let about = self.update.object_ref(&());
-            self.context.events.normal(&about, Reason::Draining, Action::Drain, &note).await;
+            self.context.events.normal(&about, Reason::Draining, Action::Drain, &words).await;
         }
-        self.reach(&target, Aim::Drain, view, stop).await
+        Box::pin(self.reach(&target, Aim::Drain, view, stop)).await
     }
 
     /// Takes one step after the other until the aim is reached.
@@ -233,7 +233,7 @@ impl MachineDrain {
             }
             let (record, now) = (self.record(), attempt::now());
             let clock = Clock { now, timeout: target.timeout };
-            let step = match means.next(record, aim, clock).await {
+            let taken = match means.next(record, aim, clock).await {
                 Ok(Next::Done) => return Ok(()),
                 Ok(Next::Record(record)) => {
                     self.store(target, record, view).await;
@@ -247,7 +247,7 @@ impl MachineDrain {
                 Err(why) => Err((Next::Done, Some(why))),
             };
             let until = record.map_or(now, |record| record.until);
-            let waiting = match step {
+            let waiting = match taken {
                 Ok(()) => continue,
                 Err((_, Some(Trouble::Failed(failure)))) => return Err(failure),
                 Err((_, Some(Trouble::Refused(words)))) if now >= until => {
@@ -286,14 +286,14 @@ impl MachineDrain {
             v.waits.retain(|waiting| !is_for_drain(waiting));
         });
         // Whoever publishes the view lives longer.
-        let _ = stored.wait_for(|stored| stored.as_ref() == Some(&wanted)).await;
+        drop(stored.wait_for(|stored| stored.as_ref() == Some(&wanted)).await);
         tracing::info!(what, state = ?record.state, "the drain of the machine is recorded");
     }
 
     fn means<'a>(&'a self, target: &'a Target) -> Result<Means<'a>, Failure> {
         let DrainSpec { kubernetes_node: _, job, http, .. } = &target.spec;
         if let Some(name) = &target.kubernetes_node {
-            return Ok(Means::Node(NodeDrain::new(self, name, &target.spec)));
+            return Ok(Means::Node(Box::new(NodeDrain::new(self, name, &target.spec))));
         }
         match (job, http) {
             (Some(job), _) => Ok(Means::Job(JobHook::new(self, job, target))),

@@ -118,9 +118,10 @@ pub enum Blocked {
 pub fn intent(record: Option<Record>, aim: Aim, clock: Clock) -> Option<Record> {
     let (state, round) = match (aim, record) {
         (Aim::Drain, None) => (State::Draining, 1),
-        (Aim::Drain, Some(Record { state: State::Undrained, round, .. })) => (State::Draining, round + 1),
         // What was being taken back is no proof any more.
-        (Aim::Drain, Some(Record { state: State::Undraining, round, .. })) => (State::Draining, round + 1),
+        (Aim::Drain, Some(Record { state: State::Undraining | State::Undrained, round, .. })) => {
+            (State::Draining, round + 1)
+        }
         (Aim::Drain, Some(Record { state: State::Draining | State::Drained, .. })) => return None,
         (Aim::Undrain, Some(Record { state: State::Draining | State::Drained, round, .. })) => {
             (State::Undraining, round)

@@ -320,7 +320,10 @@ struct Hooked {
 impl Hooked {
     fn step(&mut self, dies: Option<bool>) -> Result<(), TestCaseError> {
         let aim = match self.phase {
-            _ if dies == Some(false) => return self.crash(),
+            _ if dies == Some(false) => {
+                self.crash();
+                return Ok(());
+            }
             Phase::Over => return Ok(()),
             Phase::Drain if self.cancelled => {
                 self.phase = Phase::Undrain;
@@ -331,7 +334,10 @@ impl Hooked {
                 prop_assert_eq!(self.record.map(|record| record.state), Some(State::Drained));
                 prop_assert_eq!(self.drained, self.record.map(|record| record.round));
                 self.phase = Phase::Undrain;
-                return if dies.is_some() { self.crash() } else { Ok(()) };
+                if dies.is_some() {
+                    self.crash();
+                }
+                return Ok(());
             }
             Phase::Undrain => Aim::Undrain,
         };
@@ -356,15 +362,17 @@ impl Hooked {
             }
             next @ (Next::Cordon | Next::Uncordon | Next::Evict(_)) => prop_assert!(false, "{next:?}"),
         }
-        if dies.is_some() { self.crash() } else { Ok(()) }
+        if dies.is_some() {
+            self.crash();
+        }
+        Ok(())
     }
 
-    fn crash(&mut self) -> Result<(), TestCaseError> {
+    fn crash(&mut self) {
         self.heard = None;
         if self.phase != Phase::Over {
             self.phase = if self.cancelled { Phase::Undrain } else { Phase::Drain };
         }
-        Ok(())
     }
 
     fn call(&mut self, aim: Aim) -> Result<(), TestCaseError> {

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 /// The rights that Jobs need.
 const RIGHTS: &str = "get on cronjobs, and get, create and delete on jobs (drain.jobs of the chart)";
 
-/// Jobs from CronJobs.
+/// Jobs from `CronJobs`.
 pub(super) struct JobHook<'a> {
     drain: &'a MachineDrain,
     job: &'a DrainJob,
@@ -151,10 +151,7 @@ impl<'a> JobHook<'a> {
     }
 
     fn refusal(&self, error: &kube::Error) -> Trouble {
-        let words = match error {
-            kube::Error::Api(status) => status.message.clone(),
-            other => chain(other),
-        };
+        let words = if let kube::Error::Api(status) = error { status.message.clone() } else { chain(error) };
         debug_assert!(is_refused(error), "the API server was asked until it answered");
         Trouble::Refused(format!(
             "the API server refuses a Job of {}: {words}. Farrier needs {RIGHTS} in namespace {}",

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn read(metadata: Value, spec: Value, phase: &str) -> Pod {
+    fn read(metadata: &Value, spec: &Value, phase: &str) -> Pod {
         let pod = json!({"metadata": metadata, "spec": spec, "status": {"phase": phase}});
         facts(&serde_json::from_value(pod).unwrap(), None)
     }
@@ -52,22 +52,22 @@ mod tests {
             [{"apiVersion": "apps/v1", "kind": kind, "name": "o", "uid": "u", "controller": true}]})
     }
 
-    /// A drain would wait for the pods of DaemonSets for ever, or throw away data and pods that nothing makes again.
+    /// A drain would wait for the pods of `DaemonSets` for ever, or throw away data and pods that nothing makes again.
     #[test]
     fn pods_are_told_apart_as_kubectl_drain_does() {
         let empty = json!({"containers": []});
-        assert_eq!(read(owned("ReplicaSet"), empty.clone(), "Running").kind, PodKind::Replaced);
-        assert_eq!(read(owned("DaemonSet"), empty.clone(), "Running").kind, PodKind::OfDaemonSet);
-        assert_eq!(read(json!({"name": "p"}), empty.clone(), "Running").kind, PodKind::Alone);
+        assert_eq!(read(&owned("ReplicaSet"), &empty, "Running").kind, PodKind::Replaced);
+        assert_eq!(read(&owned("DaemonSet"), &empty, "Running").kind, PodKind::OfDaemonSet);
+        assert_eq!(read(&json!({"name": "p"}), &empty, "Running").kind, PodKind::Alone);
         let mirror = json!({"name": "p", "annotations": {MIRROR: "x"},
             "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u", "controller": true}]});
-        assert_eq!(read(mirror, empty.clone(), "Running").kind, PodKind::Mirror);
-        assert!(read(json!({"name": "p"}), empty.clone(), "Succeeded").is_finished);
+        assert_eq!(read(&mirror, &empty, "Running").kind, PodKind::Mirror);
+        assert!(read(&json!({"name": "p"}), &empty, "Succeeded").is_finished);
         let leaving = json!({"name": "p", "deletionTimestamp": "2026-01-01T00:00:00Z"});
-        assert!(read(leaving, empty, "Running").is_leaving);
+        assert!(read(&leaving, &empty, "Running").is_leaving);
         let scratch = json!({"containers": [], "volumes": [{"name": "a", "emptyDir": {}}]});
-        assert!(read(owned("ReplicaSet"), scratch, "Running").has_local_data);
+        assert!(read(&owned("ReplicaSet"), &scratch, "Running").has_local_data);
         let config = json!({"containers": [], "volumes": [{"name": "a", "configMap": {"name": "c"}}]});
-        assert!(!read(owned("ReplicaSet"), config, "Running").has_local_data);
+        assert!(!read(&owned("ReplicaSet"), &config, "Running").has_local_data);
     }
 }

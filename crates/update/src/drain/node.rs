@@ -38,7 +38,7 @@ pub struct NodeFacts {
 pub enum PodKind {
     /// A controller replaces it elsewhere.
     Replaced,
-    /// A DaemonSet replaces it here, whatever the Node is.
+    /// A `DaemonSet` replaces it here, whatever the Node is.
     OfDaemonSet,
     /// The mirror of a static pod, which only the Node itself can end.
     Mirror,
@@ -120,9 +120,10 @@ fn drain(record: Option<Record>, clock: Clock, seen: NodeSeen<'_>) -> Next {
     }
     match (&node.cordoned_by, node.unschedulable) {
         // Somebody has uncordoned it meanwhile; or nobody has cordoned it yet.
-        (CordonedBy::Us | CordonedBy::Nobody, false) => return Next::Cordon,
         // What a NodeUpdate has cordoned that is gone would stay so.
-        (CordonedBy::Gone, true | false) => return Next::Cordon,
+        (CordonedBy::Us | CordonedBy::Nobody, false) | (CordonedBy::Gone, true | false) => {
+            return Next::Cordon;
+        }
         (CordonedBy::Us | CordonedBy::Nobody | CordonedBy::Other(_), true)
         | (CordonedBy::Other(_), false) => {}
     }

@@ -97,13 +97,14 @@ impl Place {
 }
 
 fn name(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::engines::hex(&Sha256::digest(text.as_bytes()))
 }
 
 fn digest(text: &str) -> String {
     format!("sha256:{}", name(text))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "one of several senders, of which the others stop")]
 fn all(text: &str, _: usize) -> Option<usize> {
     Some(text.len())
 }

@@ -5,7 +5,9 @@ mod attempt;
 mod cases;
 mod through;
 
-pub(crate) use cases::{DIRECTOR, FETCHING_OA, FOS, MOONSHOT, OA, OWN_VC, SAS, SUPERDOME_2, SUPERDOME_X};
+pub(crate) use cases::{
+    DIRECTOR, FETCHING_OA, FOS, MOONSHOT, OA, OTHERS, OWN_VC, SAS, SUPERDOME_2, SUPERDOME_X,
+};
 pub(crate) use through::VC;
 
 use super::bench::{self, HOLD};

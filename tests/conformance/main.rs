@@ -129,9 +129,7 @@ async fn console_has_an_onboard_administrator_fetch_its_image() {
 /// What the product file of a device says would be compared with a manual only, and never be worked with.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn console_updates_each_other_product() {
-    let others =
-        [console::SUPERDOME_2, console::SUPERDOME_X, console::SAS, console::OWN_VC, console::MOONSHOT];
-    let benches = others.map(Consoles::new);
+    let benches = console::OTHERS.map(Consoles::new);
     let reports = benches.iter().map(|bench| conformance::run_only(bench, "update"));
     for report in futures::future::join_all(reports).await {
         assert!(report.is_passed(), "{report}");

@@ -161,3 +161,7 @@ pub(crate) const MOONSHOT: Case = Case {
     scheme: Scheme::Https,
     ..BASE
 };
+
+/// All products that are told to fetch, but Fabric OS. Of a Virtual Connect domain one module is updated, and of a
+/// Moonshot chassis its manager.
+pub(crate) const OTHERS: [Case; 5] = [SUPERDOME_2, SUPERDOME_X, SAS, OWN_VC, MOONSHOT];

@@ -74,6 +74,7 @@ fn a_machine_costs_the_api_server_few_writes() {
         site.baseline("spring", &[ethtool()]).await;
         // Creates the machine's inventory.
         site.run("look", json!({"operation": "Inventory"})).await.succeeds().await;
+        site.until_event("AllSucceeded UpdateRun/look").await;
         let before = writes().await;
         let run = site.run("r1", to("spring")).await;
         run.succeeds().await;

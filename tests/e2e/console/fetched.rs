@@ -44,7 +44,7 @@ fn an_onboard_administrator_fetches_its_image_if_its_user_wants_that() {
             let update = off.node(&console.name).await;
             assert_eq!(update.reason("Succeeded"), "NotYetSupported", "{}", update.words("Succeeded"));
             let found = component(&update, "oa");
-            assert!(found.message.contains("spec.callback.sftpPort and ftpPort"), "{}", found.message);
+            assert!(found.message.contains("set spec.callback.ftpPort in a new run"), "{}", found.message);
             assert_eq!((console.entries("fetch").len(), console.entries("upload").len()), (0, 0));
         }
 

@@ -56,9 +56,10 @@ fn a_service_is_open_while_a_machine_fetches_by_it() {
             spec["strategy"] = json!({"maxConcurrent": 3, "retries": 0});
             let off = site.run("off", spec.clone()).await;
             off.ends(wait::LIMIT).await;
-            for (name, _) in all {
+            for (name, scheme) in all {
                 let words = off.node(name).await.words("Succeeded");
-                assert!(words.contains("spec.callback.sftpPort"), "{name}: {words}");
+                let port = if scheme == Scheme::Ftp { "ftpPort" } else { "sftpPort" };
+                assert!(words.contains(&format!("set spec.callback.{port} in")), "{name}: {words}");
                 assert_eq!(lamp(name).installed, [""; 0]);
             }
             assert!(tokio::net::TcpStream::connect(("127.0.0.1", FTP)).await.is_err());

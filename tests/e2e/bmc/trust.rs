@@ -66,7 +66,7 @@ fn the_authority_is_removed_after_a_kill() {
         run.ends(wait::LIMIT * 2).await;
         let update = run.node("openbmc").await;
         let outcome = outcome(&update, BMCS[0].2.name);
-        // The request to fetch may have been under way.
+        // The request to fetch may have been under way. An interrupted fetch is told again.
         assert!(["Updated", "Unverified"].contains(&outcome), "{outcome}");
         assert_eq!(trusted(&bmc), 0, "{:?}", certificates(&bmc));
         is_over(&run, &bmc).await;

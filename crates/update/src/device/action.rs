@@ -137,7 +137,8 @@ pub enum State {
 /// How an action ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
-    /// Proven never to have begun, so that the same may be intended again.
+    /// Proven never to have begun, or that the device could not fetch its image while nobody offered it, so that the
+    /// same may be intended again.
     NotBegun,
     /// Refused for good; nothing began.
     Refused,

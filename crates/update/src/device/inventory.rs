@@ -141,6 +141,8 @@ pub enum Progress {
     Done,
     /// The device says that it failed.
     Failed,
+    /// The device says that it could not fetch the image, and the process that offered it had ended meanwhile.
+    Interrupted,
     /// The device does not know it any more.
     Gone,
 }
@@ -150,7 +152,7 @@ impl Progress {
     pub const fn is_active(self) -> bool {
         match self {
             Self::Queued | Self::Running => true,
-            Self::WaitsForReset | Self::Done | Self::Failed | Self::Gone => false,
+            Self::WaitsForReset | Self::Done | Self::Failed | Self::Interrupted | Self::Gone => false,
         }
     }
 
@@ -158,7 +160,7 @@ impl Progress {
     pub const fn is_open(self) -> bool {
         match self {
             Self::Queued | Self::Running | Self::WaitsForReset => true,
-            Self::Done | Self::Failed | Self::Gone => false,
+            Self::Done | Self::Failed | Self::Interrupted | Self::Gone => false,
         }
     }
 }

@@ -81,18 +81,22 @@ fn begun(view: View<'_>, action: &Action, ticket: &Ticket) -> Next {
         Progress::Queued | Progress::Running | Progress::WaitsForReset => view.follow(action, ticket),
         Progress::Done if !action.is_install() => settle(action, Ending::Done),
         Progress::Failed if !action.is_install() => settle(action, Ending::Failed),
-        Progress::Done | Progress::Failed | Progress::Gone => match view.agreed_after(report.at) {
-            // A controller that starts does not know its own tasks for a while.
-            Some(reading) if is_active(action, reading) => view.follow(action, ticket),
-            Some(reading) if action.is_install() => judge_install(view, action, reading, Some(report)),
-            Some(reading) if is_staged(action, reading) => settle(action, Ending::Done),
-            Some(_) => settle(action, Ending::Failed),
-            // A device that says the same again does not delay the end.
-            None => {
-                let latest = view.deadline(action).after(view.observed.limits.reading);
-                keep_reading(view, action, report.at.min(latest))
+        Progress::Done | Progress::Failed | Progress::Interrupted | Progress::Gone => {
+            match view.agreed_after(report.at) {
+                // A controller that starts does not know its own tasks for a while.
+                Some(reading) if is_active(action, reading) => view.follow(action, ticket),
+                Some(reading) if action.is_install() => judge_install(view, action, reading, Some(report)),
+                Some(reading) if is_staged(action, reading) => settle(action, Ending::Done),
+                // The image is offered again.
+                Some(_) if report.progress == Progress::Interrupted => settle(action, Ending::NotBegun),
+                Some(_) => settle(action, Ending::Failed),
+                // A device that says the same again does not delay the end.
+                None => {
+                    let latest = view.deadline(action).after(view.observed.limits.reading);
+                    keep_reading(view, action, report.at.min(latest))
+                }
             }
-        },
+        }
     }
 }
 

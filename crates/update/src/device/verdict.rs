@@ -35,9 +35,12 @@ pub(super) fn judge_install(
         return judge_without_report(view, action, entry);
     };
     let is_done = report.progress == Progress::Done;
+    // Without the image nothing was installed: it is offered again.
+    let is_untouched = report.progress == Progress::Interrupted && entry.version == action.follows;
+    let failed = if is_untouched { Ending::NotBegun } else { Ending::NotVerified };
     if !changes {
         // The same version is installed again, so that only the report can tell.
-        return settle(action, if is_done && is_wanted { Ending::Verified } else { Ending::NotVerified });
+        return settle(action, if is_done && is_wanted { Ending::Verified } else { failed });
     }
     if is_done && needs_reset(view, action) {
         return settle(action, Ending::ResetPending);
@@ -46,7 +49,7 @@ pub(super) fn judge_install(
     let patience = if is_done { limits.settle } else { limits.settle_failed };
     let settled = report.at.after(patience).min(view.deadline(action));
     if view.now() >= settled {
-        return settle(action, Ending::NotVerified);
+        return settle(action, failed);
     }
     read_slowly(view, settled)
 }

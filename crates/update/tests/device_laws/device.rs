@@ -230,6 +230,14 @@ impl Device {
             // Another manager restarts the host for what it has installed.
             self.post_until = self.post_until.max(self.now + dice.below(self.traits.post));
         }
+        let is_interrupted = !taken && !said && dice.percent(self.traits.interrupts);
+        if let Some(request) = job.request.filter(|job| is_interrupted && job.verb == Verb::Pull) {
+            job.progress = Progress::Interrupted;
+            if request.installs {
+                self.begun.retain(|id| *id != request.action);
+                self.firmware[request.component].installs -= 1;
+            }
+        }
         let Some(request) = job.request.filter(|_| taken) else { return };
         let is_short = self.firmware[request.component].duration < MINUTE;
         if self.traits.drops_short_tasks && is_short && !job.is_entry {

@@ -240,6 +240,7 @@ fn traits(dice: &mut Dice) -> Traits {
         queues: dice.percent(50),
         lies: if lying { 60 } else { 0 },
         fails: if dice.percent(20) { 40 } else { 0 },
+        interrupts: if dice.percent(30) { 70 } else { 0 },
         locks_sessions: dice.percent(8),
         hides_fetching: dice.percent(30),
         drops_short_tasks: dice.percent(20),

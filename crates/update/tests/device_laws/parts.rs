@@ -25,6 +25,8 @@ pub(crate) struct Traits {
     pub(crate) lies: u64,
     /// Out of a hundred installations: without effect, and reported so.
     pub(crate) fails: u64,
+    /// Out of a hundred pulls that fail: the image could not be fetched, because its server had ended.
+    pub(crate) interrupts: u64,
     /// Whether it refuses to end sessions.
     pub(crate) locks_sessions: bool,
     /// Whether a task is listed only after its image was fetched.

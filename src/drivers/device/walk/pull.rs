@@ -120,13 +120,22 @@ impl<D: Device> Walk<'_, D> {
     }
 
     /// Explains the failure of a device that has rejected our certificate, or has not even connected to fetch its image:
-    /// then the way is shut, whatever it says.
+    /// then the way is shut, whatever it says. One that was fetching when the process that offered the image ended is
+    /// told again.
     pub(super) fn explained(&self, action: ActionId, report: Report) -> Report {
         if report.progress != Progress::Failed || !open_pulls(&self.actions).contains(&action) {
             return report;
         }
-        let Some(failure) = self.shut_way(action) else { return report };
-        Report { reason: Some(failure.reason), words: failure.message, ..report }
+        if let Some(failure) = self.shut_way(action) {
+            return Report { reason: Some(failure.reason), words: failure.message, ..report };
+        }
+        let fetch = self.desk.offers.fetched(action);
+        let is_resumed = fetch.is_some_and(|fetch| fetch.resumed.is_some());
+        if report.reason != Some(Reason::FetchFailed) || !is_resumed {
+            return report;
+        }
+        let words = format!("{}; the process that offered the image had ended meanwhile", report.words);
+        Report { progress: Progress::Interrupted, words, ..report }
     }
 
     /// Explains the refusal of a device that says at once that it could not fetch its image, in the same way, and keeps

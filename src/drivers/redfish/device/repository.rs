@@ -174,8 +174,8 @@ impl Device {
                     ready_until.get_or_insert(Instant::now() + LISTING);
                 }
                 // It may be the failure of what was sent before.
-                Progress::Failed if is_first => {}
-                Progress::Failed => {
+                Progress::Failed | Progress::Interrupted if is_first => {}
+                Progress::Failed | Progress::Interrupted => {
                     let reason = report.reason.unwrap_or(Reason::DeviceRefused);
                     let mut words = format!("{} did not take the image: {}", self.node, report.words);
                     if reason == Reason::ImageRefused && image.signatures.is_empty() {

@@ -215,6 +215,7 @@ fn queue_progress<'a>(entry: &Resource, mut before: impl Iterator<Item = &'a Res
         | Progress::WaitsForReset
         | Progress::Done
         | Progress::Failed
+        | Progress::Interrupted
         | Progress::Gone) => progress,
     }
 }

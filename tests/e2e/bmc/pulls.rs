@@ -4,6 +4,7 @@ use super::updates::{BMCS, FLEX, Firmware, firmware, flashes, image};
 use super::{Bmc, is_over};
 use crate::harness::run::to;
 use crate::harness::{Run, Site, e2e, outcome, wait};
+use farrier::api::NodeUpdate;
 use farrier_bmc_double::fault::{Armed, Fault};
 use farrier_bmc_double::{Config, Double, Settings, Variant};
 use k8s_openapi::api::core::v1::Secret;
@@ -119,5 +120,37 @@ fn bmcs_fetch_by_the_file_services_that_the_run_names() {
             let fetch = journal.iter().find(|entry| entry.kind == "fetch").expect("a fetch");
             assert_eq!(fetch.detail["user"], "farrier", "{fetch:?}");
         }
+    });
+}
+
+/// By default a run has no retries: each restart of the operator would fail all machines that are about to fetch.
+#[test]
+fn a_fetch_that_fails_while_no_operator_runs_is_repeated() {
+    e2e("bmcpullkill", async |site| {
+        let (bmc, spec) = without_push(site, &BMCS[3], &json!({"update": {"push": null}})).await;
+        let settings = bmc.double.settings();
+        bmc.double.set(Settings { fetch_delay_ms: 3000, ..settings.clone() });
+        let run = site.run("ilo", spec).await;
+        let is_told = |update: &NodeUpdate| {
+            let actions = update.status.iter().flat_map(|status| &status.actions);
+            actions.into_iter().any(|action| action.verb == "Pull" && action.ticket.is_some())
+        };
+        run.node_until(&bmc.name, "the BMC to be told to fetch", is_told).await;
+        site.operator.kill();
+        let fetches =
+            || bmc.double.journal().into_iter().filter(|entry| entry.kind == "fetch").collect::<Vec<_>>();
+        wait::until("the fetch to fail", wait::LIMIT, async || match fetches().first() {
+            Some(fetch) if fetch.detail["error"].is_string() => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+        bmc.double.set(settings);
+        site.operator.start();
+        run.succeeds().await;
+        let update = run.node(&bmc.name).await;
+        assert_eq!(outcome(&update, BMCS[3].2.name), "Updated");
+        assert_eq!(flashes(&bmc, BMCS[3].2.version), 1);
+        assert_eq!(fetches().len(), 2);
+        is_over(&run, &bmc).await;
     });
 }

@@ -11,7 +11,7 @@ use reqwest::Url;
 use serde_json::json;
 
 use crate::image::{Header, digest};
-use crate::state::Bmc;
+use crate::state::{Bmc, pause};
 
 /// Where an image is, and how it is fetched.
 #[derive(Clone)]
@@ -65,6 +65,7 @@ impl Remote {
 
 /// The file at the URL. Every try is in the journal, with what came of it.
 pub(crate) async fn fetch(bmc: &Arc<Bmc>, remote: &Remote) -> anyhow::Result<Vec<u8>> {
+    pause(bmc.settings().fetch_delay_ms).await;
     let trust = {
         let state = bmc.lock();
         format!("{}\n{}", state.settings.trust, state.trust.pem())

@@ -26,6 +26,8 @@ use farrier_double_parts::journal::Journal;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Settings {
+    /// How long after the request an image is fetched.
+    pub fetch_delay_ms: u64,
     /// How long it takes to write an image.
     pub flash_ms: u64,
     /// How long the BMC's ports are closed when it starts again.
@@ -65,6 +67,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            fetch_delay_ms: 0,
             flash_ms: 600,
             bmc_reset_ms: 500,
             warmup_ms: 0,

@@ -49,6 +49,13 @@ const HAND_OVER_RETRY: Duration = Duration::from_secs(1);
 /// Interval of the search for leftovers of finished runs, for LogRequests that are left, and for inventories that are due.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
+/// Maximum number of changes that are handled together.
+const CHANGES: usize = 256;
+
+/// Number of objects that are written at the same time. An API server that is ten milliseconds away would otherwise
+/// take ten seconds for the start of a thousand machines.
+const PARALLEL_WRITES: usize = 16;
+
 /// What the controller works with.
 pub struct Context {
     /// Client of the API server.
@@ -91,22 +98,26 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
         dependents.ports_are_freed(&key(&*run), Some(&run));
     }
     baseline::review_all(context).await;
-    managed_node::review_all(context).await;
+    managed_node::review_all(context, context.caches.nodes.state()).await;
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     let mut log_requests = LogRequests::default();
+    let mut batch = Vec::with_capacity(CHANGES);
     loop {
         context.heartbeat.heartbeat();
         let next = due.values().min().copied();
         tokio::select! {
-            change = changes.recv() => match change {
-                Some(change) => {
+            received = changes.recv_many(&mut batch, CHANGES) => {
+                if received == 0 {
+                    return;
+                }
+                review(context, &batch).await;
+                for change in batch.drain(..) {
                     if concerns_orphan(context, &change) {
                         hand_over = hand_over.or(Some(Instant::now() + DEBOUNCE));
                     }
-                    mark_affected(context, change, &mut dependents, &mut due).await;
+                    mark_affected(context, change, &mut dependents, &mut due);
                 }
-                None => return,
-            },
+            }
             () = members.changed() => {
                 hand_over = Some(Instant::now());
                 // Nodes may have waited for a runner or for its ports.
@@ -133,6 +144,22 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
     }
 }
 
+/// Writes the statuses of the nodes and baselines that have changed.
+async fn review(context: &Context, changes: &[Change]) {
+    let nodes = changes.iter().filter_map(|change| match change {
+        Change::Node(node) => context.caches.nodes.get(node),
+        Change::Update(_) | Change::Baseline(_) | Change::Run(_) | Change::RunObject(_) => None,
+    });
+    managed_node::review_all(context, nodes.collect()).await;
+    let baselines = changes.iter().filter_map(|change| match change {
+        Change::Baseline(baseline) => context.caches.baselines.get(baseline),
+        Change::Update(_) | Change::Node(_) | Change::Run(_) | Change::RunObject(_) => None,
+    });
+    for baseline in baselines {
+        baseline::review(context, &baseline).await;
+    }
+}
+
 /// Reports whether the change concerns a machine whose runner is gone.
 fn concerns_orphan(context: &Context, change: &Change) -> bool {
     match change {
@@ -151,7 +178,7 @@ async fn until(when: Option<Instant>) {
 }
 
 /// Marks the runs that a change affects as due.
-async fn mark_affected(
+fn mark_affected(
     context: &Context,
     change: Change,
     dependents: &mut Dependents,
@@ -193,9 +220,6 @@ async fn mark_affected(
             }
         }
         Change::Node(node) => {
-            if let Some(found) = context.caches.nodes.get(&node) {
-                managed_node::review(context, &found).await;
-            }
             for key in open_runs(context, &node.namespace.unwrap_or_default()) {
                 mark(key);
             }
@@ -207,9 +231,6 @@ async fn mark_affected(
             }
         }
         Change::Baseline(baseline) => {
-            if let Some(found) = context.caches.baselines.get(&baseline) {
-                baseline::review(context, &found).await;
-            }
             for key in open_runs(context, &baseline.namespace.unwrap_or_default()) {
                 mark(key);
             }

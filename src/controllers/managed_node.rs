@@ -1,26 +1,27 @@
 //! Writes the status of each ManagedNode: what the node waits for until a run has contacted its
 //! machine, and later what a change of its spec means for the recorded state.
 
-use super::Context;
+use super::{Context, PARALLEL_WRITES};
 use crate::api::managed_node::ManagedNodeStatus;
 use crate::api::{ManagedNode, condition};
 use crate::drivers::Register;
 use crate::failure::chain;
 use crate::publish::{self, CONTROLLER};
 use farrier_update::Reason;
+use futures::StreamExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{Resource, ResourceExt};
+use std::sync::Arc;
 
-/// Reviews every machine.
-pub(super) async fn review_all(context: &Context) {
-    for node in context.caches.nodes.state() {
-        review(context, &node).await;
-    }
+/// Reviews machines, some at a time: each that is new is written once.
+pub(super) async fn review_all(context: &Context, nodes: Vec<Arc<ManagedNode>>) {
+    let review = async |node: Arc<ManagedNode>| review(context, &node).await;
+    futures::stream::iter(nodes).for_each_concurrent(PARALLEL_WRITES, review).await;
 }
 
 /// Writes what follows from the spec, if the status does not show it yet. What a runner has found is
 /// written by the runner, and is kept.
-pub(super) async fn review(context: &Context, node: &ManagedNode) {
+async fn review(context: &Context, node: &ManagedNode) {
     let Some(status) = due(&context.register, node, &condition::now()) else { return };
     if let Err(error) = publish::status(&context.client, node, CONTROLLER, &status).await
         && !publish::is_gone(&error)

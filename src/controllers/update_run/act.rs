@@ -1,6 +1,6 @@
 //! Carries out the effects of a decision. Every effect is idempotent.
 
-use super::super::Context;
+use super::super::{Context, PARALLEL_WRITES};
 use super::namespace;
 use crate::api::node_update::{Intent as ApiIntent, NodeUpdateSpec};
 use crate::api::{
@@ -11,6 +11,7 @@ use crate::publish::{self, CONTROLLER, is_conflict, is_gone};
 use farrier_update::NodeName;
 use farrier_update::model::RunnerName;
 use farrier_update::run::{Effect, Intent};
+use futures::future::join_all;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
@@ -30,10 +31,14 @@ pub(super) async fn act(
     effects: &[Effect],
     machines: &[ActiveMachine],
 ) -> Result<Option<Arc<UpdateRun>>, kube::Error> {
-    for effect in effects {
+    for effects in effects.chunk_by(|one, next| is_of_node(one) && is_of_node(next)) {
         if !context.leads.is_held() {
             return Ok(None);
         }
+        let [effect] = effects else {
+            act_on_nodes(context, &run, effects).await?;
+            continue;
+        };
         match effect {
             // The list itself is written with the status. The finalizer is set first: from then on the run
             // cannot be deleted before its machines are clean.
@@ -43,8 +48,7 @@ pub(super) async fn act(
                     run = Arc::new(held);
                 }
             }
-            Effect::Start { node, intent, runner } => start(context, &run, node, *intent, runner).await?,
-            Effect::SetIntent { node, intent } => set_intent(context, &run, node, *intent).await?,
+            Effect::Start { .. } | Effect::SetIntent { .. } => act_on_node(context, &run, effect).await?,
             Effect::DeleteRun => delete(context, &run).await?,
             Effect::OpenPaths => {
                 let runs = context.own_writes.runs(&context.caches);
@@ -68,6 +72,37 @@ pub(super) async fn act(
         }
     }
     Ok(context.leads.is_held().then_some(run))
+}
+
+/// Reports whether an effect concerns one node only.
+const fn is_of_node(effect: &Effect) -> bool {
+    matches!(effect, Effect::Start { .. } | Effect::SetIntent { .. })
+}
+
+/// Carries out effects on nodes, some at a time. After an error no further ones are begun.
+async fn act_on_nodes(context: &Context, run: &UpdateRun, effects: &[Effect]) -> Result<(), kube::Error> {
+    for some in effects.chunks(PARALLEL_WRITES) {
+        if !context.leads.is_held() {
+            return Ok(());
+        }
+        // A request that is dropped may be carried out all the same, and its answer would be lost.
+        let results = join_all(some.iter().map(|effect| act_on_node(context, run, effect))).await;
+        results.into_iter().collect::<Result<(), _>>()?;
+    }
+    Ok(())
+}
+
+async fn act_on_node(context: &Context, run: &UpdateRun, effect: &Effect) -> Result<(), kube::Error> {
+    match effect {
+        Effect::Start { node, intent, runner } => start(context, run, node, *intent, runner).await,
+        Effect::SetIntent { node, intent } => set_intent(context, run, node, *intent).await,
+        Effect::RecordTargets { .. }
+        | Effect::RecordStarts { .. }
+        | Effect::OpenPaths
+        | Effect::ClosePaths
+        | Effect::ReleaseRun
+        | Effect::DeleteRun => Ok(()),
+    }
 }
 
 /// Removes the finalizer, because nothing of the run is left on any machine.

@@ -17,6 +17,10 @@ use crate::window::WindowState;
 /// How many of the nodes that wait for others the condition of a run names; `status.waiting` has more.
 const FEW_WAITS: usize = 3;
 
+/// Maximum number of nodes that one decision gives their turn. Their names are in the status until they have started,
+/// which is written again a second later at most.
+const MAX_TURNS: usize = 250;
+
 /// The nodes that a decision starts.
 #[derive(Debug)]
 pub(super) struct Begin<'a, 'f> {
@@ -132,6 +136,12 @@ impl<'a, 'f> Begin<'a, 'f> {
         }
         if self.runners.is_empty() {
             return no_runner();
+        }
+        if self.begun.len() >= MAX_TURNS {
+            return waiting_on(
+                Reason::WaitingForSlot,
+                "is started after the nodes that are being started now",
+            );
         }
         self.slots -= 1;
         if let Some(slots) = self.stage_slots.get_mut(stage) {

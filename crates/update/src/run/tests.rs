@@ -438,3 +438,23 @@ fn retries_and_missing_runners_are_reported() {
     assert_eq!(decision.status.progressing.reason, Reason::WaitingForRunner);
     assert_eq!(decision.wake, Wake::OnChange);
 }
+
+/// The status of a run over thousands of nodes would have half of their names twice.
+#[test]
+fn a_thousand_nodes_get_their_turn_in_several_decisions() {
+    let mut seen = observed(Desired::Run, []);
+    seen.run.max_concurrent = Limit::Count(1000);
+    seen.targets = (0..1000).map(|number| (NodeName(format!("n{number:04}")), free())).collect();
+    let mut recorded = 0;
+    for decisions in 1..=4 {
+        let turns = effects(&decide(&seen));
+        let nodes: Vec<NodeName> =
+            turns.split(' ').filter_map(|turn| turn.strip_prefix('+')).map(NodeName::from).collect();
+        recorded += nodes.len();
+        assert_eq!(recorded, decisions * 250);
+        for node in nodes {
+            seen.targets.insert(node, working());
+        }
+    }
+    assert_eq!(effects(&decide(&seen)), "");
+}

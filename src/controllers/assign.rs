@@ -1,7 +1,7 @@
 //! Hands machines to other runners when their runner is gone.
 
 use super::Context;
-use super::update_run::facts;
+use super::update_run::{all_with_facts, facts};
 use crate::api::NodeUpdate;
 use crate::failure::chain;
 use crate::publish::{self, Action, is_conflict, is_gone};
@@ -9,13 +9,10 @@ use farrier_update::Reason;
 use farrier_update::model::RunnerName;
 use farrier_update::run::{Runners, UpdateFacts, reassign};
 use kube::{Resource, ResourceExt};
-use std::sync::Arc;
 
-/// Returns the live runners, with the load of each.
-pub(super) fn runners(context: &Context) -> Runners {
-    let updates: Vec<UpdateFacts> =
-        context.own_writes.all_updates(&context.caches).iter().map(|update| facts(update)).collect();
-    Runners::new(live(context), &updates)
+/// Returns the live runners, with the load of each. `updates` are the NodeUpdates of all runs.
+pub(super) fn runners<'a>(context: &Context, updates: impl Iterator<Item = &'a UpdateFacts>) -> Runners {
+    Runners::new(live(context), updates)
 }
 
 fn live(context: &Context) -> impl Iterator<Item = RunnerName> {
@@ -29,16 +26,8 @@ pub(super) fn is_orphaned(context: &Context, update: &NodeUpdate) -> bool {
 
 /// Hands over every NodeUpdate whose runner is gone. Returns false if some handovers must be retried.
 pub(super) async fn hand_over(context: &Context) -> bool {
-    let updates: Vec<(Arc<NodeUpdate>, UpdateFacts)> = context
-        .own_writes
-        .all_updates(&context.caches)
-        .into_iter()
-        .map(|update| {
-            let facts = facts(&update);
-            (update, facts)
-        })
-        .collect();
-    let runners = Runners::new(live(context), updates.iter().map(|(_, facts)| facts));
+    let updates = all_with_facts(context);
+    let runners = runners(context, updates.iter().map(|(_, facts)| facts));
     let mut done = true;
     let orphans = updates.iter().filter(|(update, _)| context.members.is_gone(&update.spec.runner));
     for (update, runner) in reassign(orphans.map(|(update, facts)| (update, facts)), runners) {

@@ -10,7 +10,7 @@ use crate::publish::Kind;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Our writes of the two kinds that decisions are based on.
@@ -62,7 +62,7 @@ impl OwnWrites {
 
     /// Returns all runs in their latest known versions.
     pub(super) fn runs(&self, caches: &Caches) -> Vec<Arc<UpdateRun>> {
-        caches.runs.state().into_iter().map(|cached| self.runs.newer(cached)).collect()
+        self.runs.newest(caches.runs.state())
     }
 
     /// Drops all stored responses.
@@ -73,11 +73,8 @@ impl OwnWrites {
 
     /// Returns all NodeUpdates in their latest known versions.
     pub(super) fn all_updates(&self, caches: &Caches) -> Vec<Arc<NodeUpdate>> {
-        let mut all = caches.updates.state();
-        if !self.updates.is_empty() {
-            all = all.into_iter().map(|cached| self.updates.newer(cached)).collect();
-            all.extend(self.updates.missing(&caches.updates));
-        }
+        let mut all = self.updates.newest(caches.updates.state());
+        all.extend(self.updates.missing(&caches.updates));
         all
     }
 
@@ -89,13 +86,13 @@ impl OwnWrites {
     }
 }
 
-type Key = (String, String);
-
-/// Responses to our writes, by namespace and name. Decisions are made one at a time, so that the lock
-/// is only ever held for a lookup.
+/// Responses to our writes. Decisions are made one at a time, so that the lock is only ever held for lookups.
 struct WriteCache<K> {
-    objects: Mutex<BTreeMap<Key, Arc<K>>>,
+    objects: Mutex<Objects<K>>,
 }
+
+/// Objects by namespace and name.
+type Objects<K> = BTreeMap<String, BTreeMap<String, Arc<K>>>;
 
 impl<K> Default for WriteCache<K> {
     fn default() -> Self {
@@ -105,44 +102,68 @@ impl<K> Default for WriteCache<K> {
 
 impl<K: Kind> WriteCache<K> {
     fn remember(&self, object: K) {
-        let key = (object.namespace().unwrap_or_default(), object.name_any());
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::new(object));
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        self.lock().entry(namespace).or_default().insert(name, Arc::new(object));
     }
 
     fn clear(&self) {
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    /// Reports whether there is none, as nearly always: a cache catches up within moments.
-    fn is_empty(&self) -> bool {
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.lock().clear();
     }
 
     fn forget(&self, namespace: &str, name: &str) {
-        let key = (namespace.to_owned(), name.to_owned());
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        remove(&mut self.lock(), namespace, name);
     }
 
     /// Returns the later version of the cached object and ours. Ours is dropped once the cache has
     /// caught up.
     fn newer(&self, cached: Arc<K>) -> Arc<K> {
-        let key = (cached.namespace().unwrap_or_default(), cached.name_any());
-        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        match objects.get(&key) {
-            Some(ours) if ours.uid() == cached.uid() && version(&**ours) > version(&*cached) => ours.clone(),
-            Some(_) => {
-                objects.remove(&key);
-                cached
-            }
-            None => cached,
+        newer(&mut self.lock(), cached)
+    }
+
+    /// Returns the later version of each object.
+    fn newest(&self, mut cached: Vec<Arc<K>>) -> Vec<Arc<K>> {
+        let mut objects = self.lock();
+        // Nearly always there is none: a cache catches up within moments.
+        if !objects.is_empty() {
+            cached = cached.into_iter().map(|cached| newer(&mut objects, cached)).collect();
         }
+        cached
     }
 
     /// Returns our objects that are missing from the cache.
     fn missing(&self, cache: &Store<K>) -> Vec<Arc<K>> {
-        let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        let absent = |(namespace, name): &Key| cache.get(&ObjectRef::new(name).within(namespace)).is_none();
-        objects.iter().filter(|(key, _)| absent(key)).map(|(_, object)| object.clone()).collect()
+        let objects = self.lock();
+        let all =
+            objects.iter().flat_map(|(namespace, named)| named.iter().map(move |named| (namespace, named)));
+        let absent =
+            all.filter(|(namespace, (name, _))| cache.get(&ObjectRef::new(name).within(namespace)).is_none());
+        absent.map(|(_, (_, object))| object.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Objects<K>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn newer<K: Kind>(objects: &mut Objects<K>, cached: Arc<K>) -> Arc<K> {
+    let meta = cached.meta();
+    let (namespace, name) =
+        (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+    match objects.get(namespace).and_then(|named| named.get(name)) {
+        Some(ours) if ours.uid() == cached.uid() && version(&**ours) > version(&*cached) => ours.clone(),
+        Some(_) => {
+            remove(objects, namespace, name);
+            cached
+        }
+        None => cached,
+    }
+}
+
+fn remove<K>(objects: &mut Objects<K>, namespace: &str, name: &str) {
+    let Some(named) = objects.get_mut(namespace) else { return };
+    named.remove(name);
+    if named.is_empty() {
+        objects.remove(namespace);
     }
 }
 

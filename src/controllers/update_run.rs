@@ -8,7 +8,7 @@ mod rehearsed;
 mod relations;
 mod status;
 
-pub(super) use facts::facts;
+pub(super) use facts::{all_with_facts, facts};
 pub(crate) use rehearsed::{plans_of, rehearsed};
 
 use super::Context;

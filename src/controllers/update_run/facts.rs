@@ -1,5 +1,6 @@
 //! The facts about a NodeUpdate that a decision needs.
 
+use super::super::Context;
 use crate::api::node_update::{Intent as ApiIntent, NodeUpdateStatus};
 use crate::api::{FINALIZER, NodeUpdate, UpdateRun, condition};
 use crate::convert::millis;
@@ -8,6 +9,17 @@ use farrier_update::Reason;
 use farrier_update::model::RunnerName;
 use farrier_update::run::{Intent, NodeEnd, UpdateFacts, UpdatePhase};
 use kube::{Resource, ResourceExt};
+use std::sync::Arc;
+
+/// Returns the NodeUpdates of all runs in their latest known versions, with their facts.
+pub(crate) fn all_with_facts(context: &Context) -> Vec<(Arc<NodeUpdate>, UpdateFacts)> {
+    let all = context.own_writes.all_updates(&context.caches).into_iter();
+    all.map(|update| {
+        let facts = facts(&update);
+        (update, facts)
+    })
+    .collect()
+}
 
 pub(crate) fn facts(update: &NodeUpdate) -> UpdateFacts {
     let intent = match update.spec.intent {

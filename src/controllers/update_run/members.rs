@@ -29,10 +29,10 @@ pub(super) struct Members {
 
 impl Members {
     /// Returns the machines of a run. `nodes` and `updates` are those of its namespace, `runs` are all runs.
-    pub(super) fn of(
+    pub(super) fn of<'a>(
         run: &UpdateRun,
         nodes: &[Arc<ManagedNode>],
-        updates: &[Arc<NodeUpdate>],
+        updates: impl IntoIterator<Item = &'a NodeUpdate>,
         runs: &[Arc<UpdateRun>],
     ) -> Self {
         let spec = &run.spec;
@@ -78,7 +78,12 @@ impl Members {
     }
 
     /// Selects the machines that did not succeed in an earlier run.
-    fn repeat(&mut self, run: &UpdateRun, earlier: &UpdateRun, updates: &[Arc<NodeUpdate>]) {
+    fn repeat<'a>(
+        &mut self,
+        run: &UpdateRun,
+        earlier: &UpdateRun,
+        updates: impl IntoIterator<Item = &'a NodeUpdate>,
+    ) {
         let name = RunName(earlier.name_any());
         if earlier.uid() == run.uid() {
             self.retry = Some(RetryProblem::Itself);
@@ -88,10 +93,11 @@ impl Members {
         if !fields.is_empty() {
             self.retry = Some(RetryProblem::Differs { run: name, fields });
         } else if is_finished(earlier) {
-            let has_succeeded = |update: &&Arc<NodeUpdate>| {
+            let has_succeeded = |update: &&NodeUpdate| {
                 update.status.as_ref().is_some_and(|s| condition::is(&s.conditions, "Succeeded", "True"))
             };
-            let of_earlier = updates.iter().filter(|update| is_of(update, earlier)).filter(has_succeeded);
+            let of_earlier =
+                updates.into_iter().filter(|update| is_of(update, earlier)).filter(has_succeeded);
             let succeeded: BTreeSet<&str> =
                 of_earlier.map(|update| update.spec.node_ref.name.as_str()).collect();
             let recorded = earlier.status.iter().flat_map(|status| status.nodes.iter().flatten());

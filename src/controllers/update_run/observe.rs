@@ -3,7 +3,7 @@
 use super::super::Context;
 use super::super::assign;
 use super::super::baseline::problems;
-use super::facts::{facts, is_of, reason};
+use super::facts::{all_with_facts, is_of, reason};
 use super::members::{self, Members};
 use super::namespace;
 use super::relations::Neighbours;
@@ -18,13 +18,13 @@ use farrier_network::Phase;
 use farrier_update::plan::combined_digest;
 use farrier_update::run::{
     ApprovalGiven, Arrivals, BaselineFacts, BaselineId, Limit, Observed, RunEnd, RunFacts, StageRecord,
-    TargetFacts,
+    TargetFacts, UpdateFacts,
 };
 use farrier_update::{Millis, NodeName, Reason, RunName, Window, WindowState};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// The input of a decision, and what else the rendering of its status needs.
@@ -42,26 +42,29 @@ pub(super) struct View {
 /// server.
 pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> View {
     let namespace = namespace(run);
-    let updates = context.own_writes.updates(&context.caches, &namespace);
+    // Each of these is read once: a run may have ten thousand machines, and its namespace more.
+    let mut updates = all_with_facts(context);
+    let runners = assign::runners(context, updates.iter().map(|(_, facts)| facts));
+    updates.retain(|(update, _)| update.metadata.namespace.as_ref() == Some(&namespace));
     let mut nodes = context.caches.nodes.state();
     nodes.retain(|node| node.metadata.namespace.as_ref() == Some(&namespace));
     let runs = context.own_writes.runs(&context.caches);
     let neighbours = Neighbours::new(run, &nodes, &updates, &runs);
     let now = millis(&condition::now());
-    let mut members = Members::of(run, &nodes, &updates, &runs);
-    let own: BTreeMap<&str, &NodeUpdate> = updates
-        .iter()
-        .filter(|update| is_of(update, run))
-        .map(|update| (update.spec.node_ref.name.as_str(), &**update))
-        .collect();
+    let mut members = Members::of(run, &nodes, updates.iter().map(|(update, _)| &**update), &runs);
+    let (own, facts): (Vec<_>, Vec<_>) = updates.into_iter().filter(|(update, _)| is_of(update, run)).unzip();
+    let names = own.iter().map(|update| update.spec.node_ref.name.as_str());
+    let mut own: HashMap<&str, Own<'_>> = names.zip(own.iter().map(|update| &**update).zip(facts)).collect();
     let arrivals = arrivals(context, run, &members.names, now, confirmed);
     let mut seen = Seen::default();
     for (name, stage) in members.names.iter().zip(members::recorded_stages(run)) {
         let selected_by = members.selected_by(neighbours.node(name).map(|node| &**node));
-        let target = seen.add(context, run, &neighbours, name, own.get(name.as_str()).copied());
-        seen.targets.insert(NodeName::from(name.as_str()), TargetFacts { stage, selected_by, ..target });
+        let target = seen.add(context, run, &neighbours, name, own.remove(name.as_str()));
+        seen.targets.push((NodeName::from(name.as_str()), TargetFacts { stage, selected_by, ..target }));
     }
     let Seen { targets, plan_digests, mut machines } = seen;
+    // Faster from a list that is mostly sorted than one by one.
+    let (targets, plan_digests) = (targets.into_iter().collect(), plan_digests.into_iter().collect());
     machines.extend(managers(context, &machines));
     let (facts_of_baseline, baseline) = baseline_facts(context, run, &namespace);
     if let (Some(id), Some(earlier)) = (&baseline, members::repeated(context, run)) {
@@ -73,7 +76,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
         baseline: facts_of_baseline,
         arrivals,
         paths: context.exposer.observe(run, &runs, &machines, now),
-        runners: assign::runners(context),
+        runners,
         targets,
         busy_elsewhere: neighbours.busy(|node| domain(run, node)),
     };
@@ -83,10 +86,13 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
 /// What was seen of the machines of a run.
 #[derive(Default)]
 struct Seen {
-    targets: BTreeMap<NodeName, TargetFacts>,
-    plan_digests: BTreeMap<NodeName, String>,
+    targets: Vec<(NodeName, TargetFacts)>,
+    plan_digests: Vec<(NodeName, String)>,
     machines: Vec<ActiveMachine>,
 }
+
+/// A NodeUpdate of the run, with its facts.
+type Own<'a> = (&'a NodeUpdate, UpdateFacts);
 
 impl Seen {
     /// Records what is needed of a machine besides its facts, and returns the facts.
@@ -96,11 +102,12 @@ impl Seen {
         run: &UpdateRun,
         neighbours: &Neighbours<'_>,
         name: &str,
-        update: Option<&NodeUpdate>,
+        own: Option<Own<'_>>,
     ) -> TargetFacts {
+        let (update, facts) = own.unzip();
         let node = neighbours.node(name);
         if let Some(digest) = update.and_then(|u| u.status.as_ref()?.plan_digest.clone()) {
-            self.plan_digests.insert(NodeName::from(name), digest);
+            self.plan_digests.push((NodeName::from(name), digest));
         }
         let claimed_by = neighbours.claimed_by(name);
         let way_back = node.and_then(|n| exposure::way_back(n, run, at_work(update)));
@@ -117,7 +124,7 @@ impl Seen {
         TargetFacts {
             unfit,
             calls_back: way_back.is_some(),
-            ..target(run, neighbours, name, node.map(|node| &**node), update)
+            ..target(run, neighbours, name, node.map(|node| &**node), facts)
         }
     }
 }
@@ -129,7 +136,7 @@ pub(super) fn target(
     neighbours: &Neighbours<'_>,
     name: &str,
     node: Option<&ManagedNode>,
-    update: Option<&NodeUpdate>,
+    update: Option<UpdateFacts>,
 ) -> TargetFacts {
     TargetFacts {
         exists: node.is_some(),
@@ -143,7 +150,7 @@ pub(super) fn target(
         expected: node.and_then(convert::expected),
         domain: node.and_then(|node| domain(run, node)),
         calls_back: false,
-        update: update.map(facts),
+        update,
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn rehearsed(
     now: Millis,
 ) -> Observed {
     let run = &UpdateRun { status: None, ..run.clone() };
-    let members = Members::of(run, nodes, updates, runs);
+    let members = Members::of(run, nodes, updates.iter().map(|update| &**update), runs);
     let neighbours = Neighbours::new(run, nodes, &[], &[]);
     let by_name: BTreeMap<String, &ManagedNode> =
         nodes.iter().map(|node| (node.name_any(), &**node)).collect();

@@ -1,11 +1,11 @@
 //! How the machines of a namespace are related: what each is managed by, which are partners, and on which of
 //! them other runs work.
 
-use super::facts::{facts, is_of};
+use super::facts::is_of;
 use crate::api::node_update::Intent;
 use crate::api::{ManagedNode, NodeUpdate, UpdateRun};
 use crate::convert;
-use farrier_update::run::{Manager, Relations, groups};
+use farrier_update::run::{Manager, Relations, UpdateFacts, groups};
 use farrier_update::{NodeName, RunName};
 use kube::ResourceExt;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -36,7 +36,7 @@ impl<'a> Neighbours<'a> {
     pub(super) fn new(
         run: &UpdateRun,
         nodes: &'a [Arc<ManagedNode>],
-        updates: &[Arc<NodeUpdate>],
+        updates: &[(Arc<NodeUpdate>, UpdateFacts)],
         runs: &[Arc<UpdateRun>],
     ) -> Self {
         let groups = groups(
@@ -101,7 +101,11 @@ impl<'a> Neighbours<'a> {
 }
 
 /// Returns the machines that other runs have NodeUpdates in flight for, or have recorded the start of.
-fn at_work(run: &UpdateRun, updates: &[Arc<NodeUpdate>], runs: &[Arc<UpdateRun>]) -> BTreeMap<String, Work> {
+fn at_work(
+    run: &UpdateRun,
+    updates: &[(Arc<NodeUpdate>, UpdateFacts)],
+    runs: &[Arc<UpdateRun>],
+) -> BTreeMap<String, Work> {
     let mut at_work = BTreeMap::new();
     for other in runs.iter().filter(|other| other.namespace() == run.namespace() && other.uid() != run.uid())
     {
@@ -113,8 +117,8 @@ fn at_work(run: &UpdateRun, updates: &[Arc<NodeUpdate>], runs: &[Arc<UpdateRun>]
         let mut turns = turns.peekable();
         // A run that starts many machines would otherwise look through all NodeUpdates for each of them.
         let done: HashSet<&str> = if turns.peek().is_some() {
-            let of_other = updates.iter().filter(|update| is_of(update, other) && facts(update).is_done());
-            of_other.map(|update| update.spec.node_ref.name.as_str()).collect()
+            let of_other = updates.iter().filter(|(update, facts)| facts.is_done() && is_of(update, other));
+            of_other.map(|(update, _)| update.spec.node_ref.name.as_str()).collect()
         } else {
             HashSet::new()
         };
@@ -124,7 +128,7 @@ fn at_work(run: &UpdateRun, updates: &[Arc<NodeUpdate>], runs: &[Arc<UpdateRun>]
             }
         }
     }
-    for update in updates.iter().filter(|update| !is_of(update, run) && facts(update).in_flight()) {
+    for (update, _) in updates.iter().filter(|(update, facts)| facts.in_flight() && !is_of(update, run)) {
         let run = RunName(update.spec.run_ref.name.clone());
         let changes = update.spec.intent != Intent::Plan;
         at_work.insert(update.spec.node_ref.name.clone(), Work { run, changes });
@@ -135,6 +139,7 @@ fn at_work(run: &UpdateRun, updates: &[Arc<NodeUpdate>], runs: &[Arc<UpdateRun>]
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controllers::update_run::facts;
     use farrier_update::run::MachineKind;
     use serde_json::{Value, json};
 
@@ -172,7 +177,8 @@ mod tests {
         let nodes =
             [node("fc-1", &json!({})), node("fc-2", &json!({"partners": ["fc-1"]})), node("x", &json!({}))];
         let seen = |updates: &[Arc<NodeUpdate>], runs: &[Arc<UpdateRun>]| {
-            let neighbours = Neighbours::new(&run("own", &json!({})), &nodes, updates, runs);
+            let updates: Vec<_> = updates.iter().map(|update| (update.clone(), facts(update))).collect();
+            let neighbours = Neighbours::new(&run("own", &json!({})), &nodes, &updates, runs);
             assert!(neighbours.relations("x").group.is_none());
             neighbours.relations("fc-1").partner_at_work
         };

@@ -1,5 +1,8 @@
 //! Generated documents agree with the code.
 
+#[path = "documents/kinds.rs"]
+mod kinds;
+
 use farrier::convert::machine_kind;
 use farrier::metrics::catalogue::ALL;
 use farrier::publish::Action;

@@ -1,12 +1,16 @@
 //! Payloads that are staged on machines with an engine: what a later update makes of them, and what ends.
 
-use crate::harness::payload::{Component, bmc_tool, ethtool, file, merge};
+use crate::harness::payload::{Component, agent, bmc_tool, ethtool, file, merge};
 use crate::harness::run::{component, to};
 use crate::harness::{Conditions, Machine, Run, Site, e2e, outcome, snapshot, wait};
 use serde_json::{Value, json};
 
 /// The directory of staged payloads.
 const DIR: &str = "/var/lib/farrier-staged";
+
+/// Fills the machine's disk.
+const LEAVE_32_MIB: &str =
+    "free=$(df -Pm /var/tmp | awk 'NR == 2 { print $4 }'); fallocate -l $((free - 32))m /var/tmp/fill";
 
 /// Returns the spec of a run that stages, in a window that is closed.
 fn stage(baseline: &str) -> Value {
@@ -35,11 +39,11 @@ fn shut(site: &Site, sources: &[&str]) {
 #[test]
 fn staged_payloads_are_installed_without_their_source_and_removed() {
     e2e("found", async |site| {
-        let cron = site.machine("cron").lab(&["--flavour", "cron"]).up().await;
+        let cron = site.machine("cron").lab(&["--flavour", "cron", "--disk", "192m"]).up().await;
         let systemd = site.machine("systemd").lab(&["--flavour", "systemd"]).up().await;
         systemd.is_booted().await;
         let before = cron.snapshot().await;
-        site.baseline("spring", &[ethtool(), bmc_tool("3.1")]).await;
+        site.baseline("spring", &[ethtool(), bmc_tool("3.1"), large(site, 40 << 20)]).await;
         let staged = site.run("s1", stage("spring")).await;
         staged.succeeds().await;
         for (machine, ends) in
@@ -54,24 +58,28 @@ fn staged_payloads_are_installed_without_their_source_and_removed() {
             let mode = machine.sh(&format!("stat -c '%a %U' {DIR}")).await;
             assert_eq!(mode, "700 root\n");
             assert!(machine.traces().iter().any(|trace| trace == ends), "{:?}", machine.traces());
-            assert_eq!(told(site, machine).await, 2);
+            assert_eq!(told(site, machine).await, 3);
         }
         let active = systemd
             .sh("systemctl is-active farrier-staged.timer && systemctl start farrier-staged.service")
             .await;
         assert_eq!(active, "active\n");
-        shut(site, &[&file("ethtool_6.1"), "bmc-tool.sh"]);
+        shut(site, &[&file("ethtool_6.1"), "bmc-tool.sh", "large"]);
+        cron.sh(LEAVE_32_MIB).await;
         let run = site.run("r1", to("spring")).await;
         run.succeeds().await;
         for machine in [&cron, &systemd] {
             let update = run.node(&machine.name).await;
             assert_eq!((outcome(&update, "ethtool"), outcome(&update, "bmc-tool")), ("Updated", "Updated"));
+            assert_eq!(outcome(&update, "large"), "Updated", "there is room for what is staged");
             let words = update.words("PayloadVerified");
             assert!(words.contains("0 bytes were carried"), "{words}");
             machine.is_clean().await;
             assert_eq!(told(site, machine).await, 0);
         }
-        let allowed = [snapshot::LOG, snapshot::DPKG, snapshot::ETHTOOL, snapshot::BMC_TOOL];
+        cron.sh("rm /var/tmp/fill").await;
+        let large = ["/etc/large.version"].as_slice();
+        let allowed = [snapshot::LOG, snapshot::DPKG, snapshot::ETHTOOL, snapshot::BMC_TOOL, large];
         before.same_but(&cron.snapshot().await, &allowed);
         assert_eq!(systemd.sh("systemctl list-timers --all | grep -c farrier || true").await, "0\n");
     });
@@ -95,13 +103,16 @@ fn a_staged_file_that_was_changed_is_carried_again_or_named() {
         assert!(words.contains("the staged file on db was not the one with this digest any more"), "{words}");
         std::fs::write(site.path("payloads/bmc-tool.sh"), source).expect("the source");
         shut(site, &[]);
-        site.run("s2", stage("spring")).await.succeeds().await;
+        site.baseline("may", &[bmc_tool("3.1"), ethtool()]).await;
+        site.run("s2", stage("may")).await.succeeds().await;
         db.sh(&change).await;
-        let run = site.run("r2", to("spring")).await;
+        site.baseline("june", &[bmc_tool("3.1"), ethtool(), agent("2.0")]).await;
+        let run = site.run("r2", to("june")).await;
         run.succeeds().await;
         let update = run.node("db").await;
         assert_eq!(outcome(&update, "bmc-tool"), "Updated");
-        assert!(!update.words("PayloadVerified").contains("staged"), "{}", update.words("PayloadVerified"));
+        let words = update.words("PayloadVerified");
+        assert!(words.contains("1 of 3 payloads were staged and not carried again"), "{words}");
         assert_eq!(db.file("/etc/evil"), None);
     });
 }
@@ -120,7 +131,7 @@ async fn is_under_way(machine: &Machine) {
 
 /// Returns a component of this size.
 fn large(site: &Site, bytes: usize) -> Component {
-    let mut script = b"#!/bin/sh\nexit 0\n".to_vec();
+    let mut script = b"#!/bin/sh\necho 1.0 >/etc/large.version\nexit 0\n".to_vec();
     script.resize(bytes, b'#');
     let component = site.payload("large", "1.0", "Script", &script);
     component.with(json!({"detect": {"file": "/etc/large.version"}}))

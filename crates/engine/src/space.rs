@@ -51,17 +51,23 @@ impl SpaceError {
     }
 }
 
-/// Checks the file systems that receive the task's payloads and the contents of packages.
-pub(crate) fn check(steps: &[Step], dir: &Path) -> Result<(), SpaceError> {
+/// Checks the file systems that receive the task's payloads and the contents of packages. `there` is the number of
+/// bytes of the payloads that are on the disk already.
+pub(crate) fn check(steps: &[Step], dir: &Path, there: u64) -> Result<(), SpaceError> {
+    let payloads = needed(steps, there);
+    demand(dir, payloads, "the payloads", None)?;
+    check_packages(steps, Some((dir, payloads)))
+}
+
+/// Returns how many bytes the payloads, and what is unpacked beside them, need in the engine's directory.
+fn needed(steps: &[Step], there: u64) -> u64 {
     let extracted = |step: &Step| match step.installer {
         Installer::DellDup | Installer::HpeSmartComponent => size(step).saturating_mul(EXTRACTED_FACTOR),
         Installer::Tar => size(step).saturating_mul(SOURCES_FACTOR),
         Installer::Deb | Installer::Rpm | Installer::Script | Installer::Fwupd => 0,
     };
     let needed = |step: &Step| size(step).saturating_add(extracted(step));
-    let payloads: u64 = steps.iter().fold(0, |sum, step| sum.saturating_add(needed(step)));
-    demand(dir, payloads, "the payloads", None)?;
-    check_packages(steps, Some((dir, payloads)))
+    steps.iter().fold(0, |sum: u64, step| sum.saturating_add(needed(step))).saturating_sub(there)
 }
 
 /// Checks the file systems that packages are unpacked to. `shared`: see [`demand`].
@@ -110,4 +116,40 @@ fn demand(
 pub(crate) fn code(error: &io::Error) -> FailureCode {
     let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     if full { FailureCode::DiskFull } else { FailureCode::Other }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farrier_protocol::Payload;
+
+    fn step(installer: Installer, size: u64) -> Step {
+        let payload = Payload { digest: format!("sha256:{size}"), size, file_name: "f".into() };
+        Step {
+            component: "one".into(),
+            version: "1".into(),
+            installer,
+            payload: Some(payload),
+            after: Vec::new(),
+            timeout_seconds: 60,
+            interruptible: true,
+            downgrade: false,
+            rewrite: false,
+            package: None,
+            firmware: None,
+            overrides_trusted_module: false,
+            respect_holds: false,
+        }
+    }
+
+    /// A machine whose disk is nearly full of what was staged there could not install it, or one without room would
+    /// run out of it while an archive unpacks itself.
+    #[test]
+    fn what_is_staged_needs_no_room_but_what_is_unpacked_of_it() {
+        let steps = [step(Installer::Script, 70), step(Installer::DellDup, 100)];
+        let left = [0, 70, 100, 170].map(|there| needed(&steps, there));
+        assert_eq!(left, [470, 400, 370, 300]);
+        assert_eq!(needed(&[step(Installer::Script, u64::MAX), step(Installer::Tar, 1)], 1), u64::MAX - 1);
+        assert_eq!(needed(&[], 0), 0);
+    }
 }

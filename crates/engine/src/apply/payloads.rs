@@ -12,7 +12,6 @@ use crate::{command, install, space};
 use farrier_protocol::{EventBody, FailureCode, Payload, STAGED_DIRECTORY, Step, StepExit};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::Path;
 use std::time::Duration;
 
 /// Checks the machine, then fetches and verifies the payload of every step that has one but those that are
@@ -45,7 +44,13 @@ pub(super) fn fetch_all(
         let FetchError { code, message } = disk(&error);
         ApplyError::Failed { code, component: String::new(), message }
     })?;
-    wait_for_room(&engine.shared, "", wait, || space::check(steps, engine.place.dir()))?;
+    let mut there = 0;
+    for (_, payload, digest) in &payloads {
+        if take_staged(&engine.place, digest) {
+            there += payload.size;
+        }
+    }
+    wait_for_room(&engine.shared, "", wait, || space::check(steps, engine.place.dir(), there))?;
     let wanted = |(step, ..): &(&Step, &Payload, Digest)| !refused.contains_key(&step.component);
     for (step, payload, digest) in payloads.into_iter().filter(wanted) {
         fetch(engine, step, payload, &digest)?;
@@ -58,10 +63,7 @@ pub(super) fn fetch_all(
 fn fetch(engine: &Engine, step: &Step, payload: &Payload, digest: &Digest) -> Result<(), ApplyError> {
     let path = engine.place.payloads().join(digest.hex());
     if path.exists() {
-        // Another step of this task has the same payload.
-        return Ok(());
-    }
-    if take_staged(&engine.place, digest, &path) {
+        // It was staged, or another step of this task has the same payload.
         return Ok(());
     }
     let failed = |error: FetchError| {
@@ -75,9 +77,10 @@ fn fetch(engine: &Engine, step: &Step, payload: &Payload, digest: &Digest) -> Re
 
 /// Takes over a payload that an earlier run has staged beside the engine's directory, without a copy. Returns
 /// false if there is none, or not the one with this digest any more.
-fn take_staged(place: &WorkDir, digest: &Digest, path: &Path) -> bool {
+fn take_staged(place: &WorkDir, digest: &Digest) -> bool {
     // Any user can write to some of the parent directories, and could change a file of his own after the check.
     let Ok(staged) = WorkDir::check(&place.dir().with_file_name(STAGED_DIRECTORY)) else { return false };
+    let path = &place.payloads().join(digest.hex());
     if fs::hard_link(staged.dir().join(digest.hex()), path).is_err() {
         return false;
     }

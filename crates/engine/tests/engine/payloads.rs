@@ -33,7 +33,11 @@ sandboxed! {
 
 /// Stages a payload of a step beside the engine's directory, with these bytes, for this owner of the directory.
 fn stage(step: &Step, bytes: &[u8], owner: &str) -> PathBuf {
-    let dir = Path::new(DIR).with_file_name(STAGED_DIRECTORY);
+    stage_beside(DIR, step, bytes, owner)
+}
+
+fn stage_beside(engine: &str, step: &Step, bytes: &[u8], owner: &str) -> PathBuf {
+    let dir = Path::new(engine).with_file_name(STAGED_DIRECTORY);
     shell(&format!("mkdir -p -m 700 {0} && chown {owner} {0}", dir.display()));
     let file = dir.join(step.payload.as_ref().unwrap().digest.trim_start_matches("sha256:"));
     fs::write(&file, bytes).unwrap();
@@ -52,6 +56,26 @@ sandboxed! {
         assert_eq!(runner.gets, []);
         assert_eq!(runner.exits(), [("one", &StepExit::Exited { code: 0 })]);
         assert_eq!(fs::read(&file).unwrap(), large(), "the operator removes it, when the update has succeeded");
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// A machine whose disk is nearly full of what was staged there must be able to install it.
+    fn a_staged_payload_needs_no_more_room() {
+        fs::create_dir("/mnt/small").unwrap();
+        shell("mount -t tmpfs -o size=128m,mode=755 tmpfs /mnt/small");
+        let machine = Machine::new("s1").in_dir("/mnt/small/farrier-1").started();
+        let mut runner = Runner { wait: Some(0), ..Runner::default() };
+        let mut bytes = b"#!/bin/sh\necho installed\n".to_vec();
+        bytes.resize(24 * 1024 * 1024, b'\n');
+        let one = runner.payload("one", Installer::Script, bytes.clone());
+        stage_beside("/mnt/small/farrier-1", &one, &bytes, "root");
+        shell("dd if=/dev/zero of=/mnt/small/fill bs=1M count=$(($(df -Pm /mnt/small | awk 'NR == 2 { print $4 }') - 8))");
+        runner.order_apply("apply-1", vec![one]);
+        runner.finish(&machine);
+        assert_eq!(runner.exits(), [("one", &StepExit::Exited { code: 0 })]);
+        assert_eq!(runner.gets, []);
         machine.assert_clean();
     }
 }

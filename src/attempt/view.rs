@@ -86,6 +86,8 @@ pub struct View {
     pub payloads_staged: usize,
     /// Payloads that this attempt has staged.
     pub staged: Vec<StagedUntil>,
+    /// Whether the machine had no staged payload at all before this attempt: it may have been replaced.
+    pub has_none_staged: bool,
     /// Digests of staged payloads that this attempt has installed and removed.
     pub unstaged: Vec<String>,
     /// Whether the installers have run.

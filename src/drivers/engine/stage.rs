@@ -37,6 +37,9 @@ impl<H: Host> Session<'_, H> {
     /// Looks for payloads that an earlier run has staged, before the first deployment of an update. They are
     /// carried again if that is not possible.
     pub(super) async fn find_staged(&self, machine: &H, probe: &Probe) {
+        if !probe.has_staged {
+            self.view.send_modify(|v| v.has_none_staged = true);
+        }
         let is_update = self.job.goal == Goal::Update && self.job.device.scope == Scope::Install;
         if !probe.has_staged || !is_update || self.staged.get().is_some() {
             return;
@@ -108,7 +111,6 @@ impl<H: Host> Session<'_, H> {
         let Staging { plan, readings, files, place } = staging;
         self.step(Step::Staging);
         let lease = self.job.stage_for;
-        let until = attempt::now().after(lease);
         let mut carried = 0;
         if !files.is_empty() {
             let order = StageOrder { place, lease, files };
@@ -126,12 +128,14 @@ impl<H: Host> Session<'_, H> {
             };
             if let Err(failure) = staged {
                 if carried > 0 {
+                    let until = attempt::now().after(lease);
                     let words = format!("what was carried of the payloads, in {place}, until {until}");
                     self.view.send_modify(|v| v.kept.push(words));
                 }
                 return Err(failure);
             }
         }
+        let until = attempt::now().after(lease);
         tracing::info!(carried, payloads = files.len(), "the payloads are staged");
         self.view.send_modify(|v| {
             v.payloads_verified = plan.changes();
@@ -158,9 +162,8 @@ impl<H: Host> Session<'_, H> {
         }
         let Some(found) = self.staged.get() else { return Ok(()) };
         let (used, kept) = self.used(found);
-        if !used.is_empty() {
-            machine.remove_staged(&used).await?;
-        }
+        // Also without any: the look may have failed after it had taken leases.
+        machine.remove_staged(&used).await?;
         self.view.send_modify(|v| {
             v.kept.extend(
                 kept.iter().map(|digest| format!("the payload {digest}, which an earlier run has staged")),

@@ -18,6 +18,10 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 /// How long files that are there may be hashed: 100 GiB by an old processor.
 const HASHING: Duration = Duration::from_mins(20);
 
+/// How long an update holds the staged payloads that it has found, if it is cut off and does not come back: longer
+/// than downloads from sources and drains take.
+const HOLD: Duration = Duration::from_hours(24);
+
 /// How long a removal may take.
 const REMOVAL: Duration = Duration::from_mins(2);
 
@@ -51,7 +55,7 @@ pub(super) struct State {
 }
 
 impl Machine {
-    /// Looks for staged payloads.
+    /// Looks for staged payloads. This session holds those that it finds, until they are removed or released.
     ///
     /// # Errors
     /// Those of becoming root, `CommandTimedOut`, and those of running a command.
@@ -67,7 +71,7 @@ impl Machine {
         self.run_staged("release", &[], REMOVAL).await.map(|_| ())
     }
 
-    /// Removes staged payloads.
+    /// Removes staged payloads, and takes back the leases of this session.
     ///
     /// # Errors
     /// As [`Self::staged`].
@@ -123,7 +127,7 @@ impl Machine {
             let from = state.have.get(&file.digest).copied().unwrap_or_default();
             // A part that is too long is not the beginning of this file; the machine finds that out.
             let from = if from > file.size { 0 } else { from };
-            let limit = HASHING + Duration::from_secs((file.size - from) / SLOWEST);
+            let limit = limit(file.size - from);
             let carried = self.carry(&mut shell, file, from, &mut sent);
             let what = "staging a payload";
             tokio::time::timeout(limit, carried).await.unwrap_or_else(|_| Err(self.too_slow(what, limit)))?;
@@ -278,12 +282,13 @@ pub(super) fn staged_program(
     etc: &str,
     digests: &[String],
 ) -> Bytes {
-    let (places, drop) = (places.join(" "), drop_script());
+    let (places, drop, hold) = (places.join(" "), drop_script(), HOLD.as_secs().to_string());
     let settings = [
         ("MODE", mode),
         ("NAME", STAGED_DIRECTORY),
         ("PLACES", places.as_str()),
         ("SESSION", session),
+        ("HOLD", hold.as_str()),
         ("DROP", drop.as_str()),
         ("ETC", etc),
     ];
@@ -301,11 +306,14 @@ pub(super) fn stage_program(
 ) -> Bytes {
     let StageOrder { place, lease, files } = order;
     let (lease, drop) = (lease.as_secs().to_string(), drop_script());
+    let carrying = files.iter().map(|file| limit(file.size)).sum::<Duration>() + HASHING;
+    let carrying = carrying.as_secs().to_string();
     let settings = [
         ("PLACE", *place),
         ("NAME", STAGED_DIRECTORY),
         ("SESSION", session),
         ("LEASE", lease.as_str()),
+        ("CARRYING", carrying.as_str()),
         ("DROP", drop.as_str()),
         ("ETC", etc),
         ("PROC", proc),
@@ -318,6 +326,11 @@ pub(super) fn stage_program(
 /// The script that ends leases.
 fn drop_script() -> String {
     code(include_str!("drop.sh"))
+}
+
+/// Returns how long it may take to carry so many bytes, and to hash them.
+fn limit(bytes: u64) -> Duration {
+    HASHING + Duration::from_secs(bytes / SLOWEST)
 }
 
 /// Returns the 64 digits of a digest, which are the name of its file.

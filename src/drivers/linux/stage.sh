@@ -2,7 +2,8 @@
 # Stages payloads in PLACE/NAME. Runs as root.
 #
 # PLACE: the parent directory. NAME: the directory of staged payloads. SESSION: whose leases they are. LEASE: their
-# length in seconds. DROP: the script that ends leases. ETC: where the files of the scheduler are. PROC: /proc.
+# length in seconds, from the end of the transfer. CARRYING: how long that may take, in seconds. DROP: the script that
+# ends leases. ETC: where the files of the scheduler are. PROC: /proc.
 # RUNNING: the directory that systemd makes when it has booted the machine. Arguments: digests.
 #
 # Prints "have SIZE DIGEST" for a payload that is there, "part SIZE DIGEST" for one of which so many bytes are
@@ -61,6 +62,15 @@ digest_of() {
   echo "${sum%% *}"
 }
 
+# lease SECONDS DIGEST…: writes the leases of this session.
+lease() {
+  until=$(($(date +%s) + $1))
+  shift
+  for digest; do
+    echo "$until" >"$directory/$digest.until-$SESSION" || return 1
+  done
+}
+
 # prepare DIGEST…: makes the directory with the leases and what ends them.
 prepare() {
   command -v sha256sum >/dev/null 2>&1 || { echo no-sha256sum; return 1; }
@@ -68,10 +78,7 @@ prepare() {
   # shellcheck disable=SC3067 # every shell that is /bin/sh somewhere has -O
   { [ -d "$directory" ] && [ ! -L "$directory" ] && [ -O "$directory" ]; } || rm -rf "$directory"
   [ -d "$directory" ] || mkdir -m 700 "$directory" || { echo readonly; return 1; }
-  until=$(($(date +%s) + LEASE))
-  for digest; do
-    echo "$until" >"$directory/$digest.until-$SESSION" || { echo readonly; return 1; }
-  done
+  lease $((LEASE + CARRYING)) "$@" || { echo readonly; return 1; }
   printf '%s\n' "$DROP" >"$directory/drop" || { echo readonly; return 1; }
   schedule
 }
@@ -116,16 +123,15 @@ if prepare "$@"; then
     echo "free $free"
   }
   echo farrier-stage-1
-  while read -r digest length size how; do
-    case $digest in
-      -) break ;;
-      release)
-        release
-        break
-        ;;
-      *) receive "$digest" "$length" "$size" "$how" ;;
+  name=
+  while read -r name length size how; do
+    case $name in
+      - | release) break ;;
+      *) receive "$name" "$length" "$size" "$how" ;;
     esac
   done
+  # Also when the connection is lost: what has arrived stays as long as the user wants.
+  case $name in release) release ;; *) lease "$LEASE" "$@" ;; esac
   sync
 elif [ -d "$directory" ]; then
   release

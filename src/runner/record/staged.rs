@@ -12,6 +12,7 @@ const MAX_STAGED: usize = 1000;
 pub(super) fn payloads(recorded: &[StagedPayload], view: &View, now: &Time) -> Vec<StagedPayload> {
     let mut staged: BTreeMap<&str, &Time> = BTreeMap::new();
     let new: Vec<(String, Time)> = view.staged.iter().filter_map(read).collect();
+    let recorded = if view.has_none_staged { &[] } else { recorded };
     let recorded = recorded.iter().map(|payload| (payload.digest.as_str(), &payload.until));
     for (digest, until) in recorded.chain(new.iter().map(|(digest, until)| (digest.as_str(), until))) {
         let latest = staged.entry(digest).or_insert(until);
@@ -67,6 +68,13 @@ mod tests {
             after(&old, &[], &[]),
             recorded(&[("a", 20), ("b", 30), ("d", 40)]),
             "an attempt that did nothing"
+        );
+        let staged = vec![StagedUntil { digest: "a".into(), until: Millis(50 * 60_000) }];
+        let replaced = View { has_none_staged: true, staged, ..View::default() };
+        assert_eq!(
+            payloads(&recorded(&old), &replaced, &minute(10)),
+            recorded(&[("a", 50)]),
+            "a new machine"
         );
     }
 }

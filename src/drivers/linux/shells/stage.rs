@@ -118,7 +118,17 @@ fn payloads_are_staged_with_a_lease_and_go_on_where_they_were_cut_off() {
         machine.stage(shell, "a1", &[&one, two], |_, have| (have == 0).then_some(9000));
         let part = machine.staged(&format!("{}.part-a1", name(&one)));
         assert_eq!(fs::read(&part).unwrap(), one.as_bytes()[..9000], "{shell:?}");
-        let printed = machine.stage(shell, "a1", &[&one, two], all);
+        let until = |text: &str| {
+            let lease = fs::read_to_string(machine.staged(&format!("{}.until-a1", name(text)))).unwrap();
+            Duration::from_secs(lease.trim().parse().unwrap())
+        };
+        let cut = until(&one);
+        let printed = machine.stage(shell, "a1", &[&one, two], |text, _| {
+            // A timer must not remove a part while the rest of it arrives, however long that takes.
+            assert!(until(text) >= cut + Duration::from_mins(20), "{shell:?}");
+            Some(text.len())
+        });
+        assert!(until(&one) >= cut && until(&one) < cut + Duration::from_mins(20), "{shell:?}");
         assert!(printed.contains(&format!("part 9000 {}\n", name(&one))), "{shell:?}: {printed}");
         assert!(printed.contains("free "), "{shell:?}: {printed}");
         for text in [one.as_str(), two] {
@@ -179,6 +189,37 @@ fn a_file_stays_as_long_as_it_has_a_lease_and_the_last_one_takes_everything() {
         assert!(!machine.staged(&name("one")).exists() && machine.staged(&name("two")).exists(), "{shell:?}");
         machine.run(shell, "remove", "c3", &["two"]);
         assert!(machine.is_clean(), "{shell:?}");
+    });
+}
+
+/// Otherwise the machine's timer would take a file from an update that counts on it, and the machine would be drained
+/// in vain; or what the update does not use would stay for longer than the user wants.
+#[test]
+fn an_update_holds_what_it_has_found_until_it_ends() {
+    with_every_shell(|shell| {
+        let machine = Place::new();
+        machine.stage(shell, "a1", &["one", "two"], all);
+        let end = |session: &str, text: &str| {
+            let lease = machine.staged(&format!("{}.until-{session}", name(text)));
+            fs::write(lease, "1000000000\n").unwrap();
+        };
+        end("a1", "one");
+        let found = machine.run(shell, "look", "b2", &["one", "three"]);
+        assert!(found.starts_with("staged ") && found.lines().count() == 1, "{shell:?}: {found}");
+        end("a1", "two");
+        machine.hour_passes(shell);
+        assert!(machine.staged(&name("one")).exists() && !machine.staged(&name("two")).exists(), "{shell:?}");
+        machine.run(shell, "remove", "b2", &[]);
+        assert!(machine.is_clean(), "{shell:?}");
+        machine.stage(shell, "a1", &["one"], all);
+        machine.run(shell, "look", "b2", &["one"]);
+        machine.run(shell, "remove", "b2", &[]);
+        assert!(machine.staged(&name("one")).exists(), "{shell:?}: the lease of the other run goes on");
+        machine.run(shell, "look", "b2", &["one"]);
+        end("a1", "one");
+        end("b2", "one");
+        machine.hour_passes(shell);
+        assert!(machine.is_clean(), "{shell:?}: the update did not come back");
     });
 }
 

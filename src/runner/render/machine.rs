@@ -59,6 +59,7 @@ pub(in crate::runner) fn node_conditions(
         End::Failed(failure) => Some(failure),
         End::Finished(_) | End::Planned | End::Inventoried | End::Cancelled => None,
     };
+    let looked = old.inventory.as_ref().and_then(|times| times.taken_at.as_ref());
     set("Reachable", &reachable(view, &Phase::Ended(end.clone())));
     for (type_, verdict) in [
         ("HostKeyVerified", host_key(view, failure)),
@@ -67,7 +68,7 @@ pub(in crate::runner) fn node_conditions(
         ("Authenticated", authenticated(view, failure)),
         ("InventoryCurrent", inventory_current(old, schedule, view, failure, run_of_node)),
         ("PartsHealthy", parts_healthy(view)),
-        ("InBaseline", baseline::in_baseline(old.baseline.as_ref(), view, end, run_of_node)),
+        ("InBaseline", baseline::in_baseline(old.baseline.as_ref(), looked, view, end, run_of_node)),
     ] {
         if let Some(verdict) = verdict {
             set(type_, &verdict);

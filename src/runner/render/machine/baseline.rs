@@ -5,8 +5,10 @@ use super::RunOfNode;
 use crate::api::managed_node::AppliedBaseline;
 use crate::api::update_run::{Operation, UpdateRun};
 use crate::attempt::{End, View};
+use crate::failure::Failure;
 use farrier_update::drift::Standing;
 use farrier_update::{NodeVerdict, Reason};
+use jiff::Unit;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
@@ -27,9 +29,10 @@ pub(in crate::runner) fn applied_baseline(run: &UpdateRun, end: &End, now: &Time
 }
 
 /// Returns the condition `InBaseline` after an attempt, `None` if the attempt says nothing about it. `applied` is the
-/// baseline that was last applied before.
+/// baseline that was last applied before, `looked` the time of the last inventory.
 pub(super) fn in_baseline(
     applied: Option<&AppliedBaseline>,
+    looked: Option<&Time>,
     view: &View,
     end: &End,
     run: RunOfNode<'_>,
@@ -49,8 +52,20 @@ pub(super) fn in_baseline(
         }
         End::Planned => planned(applied, view, run),
         End::Inventoried => Some(compared(applied, view, name)),
+        End::Failed(failure) if run.operation == Some(Operation::Inventory) => {
+            Some(not_compared(applied?, looked, failure, name))
+        }
         End::Failed(_) | End::Cancelled => None,
     }
+}
+
+/// A machine that is off, or lets nobody in, may have been changed since the last look.
+fn not_compared(applied: &AppliedBaseline, looked: Option<&Time>, failure: &Failure, run: &str) -> Verdict {
+    let since = looked.unwrap_or(&applied.at).0;
+    let since = since.round(Unit::Second).unwrap_or(since);
+    let (name, why) = (&applied.name, &failure.message);
+    let message = format!("whether it has Baseline {name} is not known since {since}: run {run}: {why}");
+    Verdict { status: "Unknown", reason: failure.reason, message }
 }
 
 /// A plan for a baseline that was not applied yet says nothing about the one that was.
@@ -129,7 +144,8 @@ mod tests {
     ) -> Option<(&'static str, Reason, String)> {
         let baseline = RecordedBaseline { uid: "u".into(), digest: "sha256:2".into() };
         let run = RunOfNode { name: "r2", operation: Some(operation), baseline: Some(&baseline) };
-        in_baseline(applied, view, end, run).map(|verdict| (verdict.status, verdict.reason, verdict.message))
+        in_baseline(applied, None, view, end, run)
+            .map(|verdict| (verdict.status, verdict.reason, verdict.message))
     }
 
     /// A machine would be compared with a baseline that was never installed on it, or that its user has called off.
@@ -170,6 +186,34 @@ mod tests {
         assert!(gone.2.contains("Baseline spring, which run r1 has applied"), "{}", gone.2);
         let never = after(Operation::Inventory, None, &View::default(), &End::Inventoried).unwrap();
         assert_eq!((never.0, never.1), ("Unknown", Reason::Unknown));
+    }
+
+    /// A machine that is off would count as one that has its baseline, or as one that needs an update.
+    #[test]
+    fn a_machine_that_is_not_reached_is_not_known_to_have_its_baseline_since_the_last_look() {
+        let at = |seconds| Time(jiff::Timestamp::from_second(seconds).unwrap());
+        let applied = AppliedBaseline { at: at(0), ..applied() };
+        let end = End::Failed(Failure::new(Reason::NoRoute, "db is off"));
+        let of = |applied, looked: Option<&Time>, operation, end: &End| {
+            let run = RunOfNode { name: "r2", operation: Some(operation), baseline: None };
+            let verdict = in_baseline(applied, looked, &View::default(), end, run)?;
+            Some((verdict.status, verdict.reason, verdict.message))
+        };
+        let told = |since: &str| {
+            let words =
+                format!("whether it has Baseline spring is not known since {since}: run r2: db is off");
+            Some(("Unknown", Reason::NoRoute, words))
+        };
+        let inventory = Operation::Inventory;
+        assert_eq!(of(Some(&applied), Some(&at(86_400)), inventory, &end), told("1970-01-02T00:00:00Z"));
+        assert_eq!(
+            of(Some(&applied), None, inventory, &end),
+            told("1970-01-01T00:00:00Z"),
+            "since the update"
+        );
+        assert_eq!(of(None, None, inventory, &end), None, "it never had one");
+        assert_eq!(of(Some(&applied), None, inventory, &End::Cancelled), None);
+        assert_eq!(of(Some(&applied), None, Operation::Update, &end), None, "an update compares nothing");
     }
 
     /// The alert about drift would fire for a fleet whose next baseline somebody looks at, or be silenced by images

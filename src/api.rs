@@ -48,6 +48,18 @@ pub const LABEL_RUN_UID: &str = "farrier.dev/run-uid";
 /// Label on an UpdateRun that the operator has made: the value `inventory` for one that takes scheduled inventories.
 pub const LABEL_SCHEDULED: &str = "farrier.dev/scheduled";
 
+/// Value of [`LABEL_SCHEDULED`] on runs that take scheduled inventories.
+pub const SCHEDULED_INVENTORY: &str = "inventory";
+
+/// Reports whether the operator has made this run to take scheduled inventories.
+pub fn is_scheduled(run: &UpdateRun) -> bool {
+    run.metadata
+        .labels
+        .iter()
+        .flatten()
+        .any(|(name, value)| name == LABEL_SCHEDULED && value == SCHEDULED_INVENTORY)
+}
+
 /// Label on a LogRequest: the runner that answers it.
 pub const LABEL_RUNNER: &str = "farrier.dev/runner";
 

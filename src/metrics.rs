@@ -38,7 +38,7 @@ const DECISION: Buckets =
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
     /// NodeUpdates that ended, by result and reason.
-    pub node_updates_ended: Counters<2>,
+    pub node_updates_ended: Counters<3>,
     /// NodeUpdates that were handed over to another runner.
     pub hand_overs: Counters<0>,
     /// Attempts that ended, by result and reason.
@@ -142,7 +142,7 @@ impl Metrics {
         }
         for reason in Reason::ALL {
             let result = if reason.unreachable() { "unreachable" } else { "failed" };
-            self.node_updates_ended.add([result, reason.as_str()], 0);
+            self.node_updates_ended.add(["user", result, reason.as_str()], 0);
         }
         for result in ["hit", "fetched", "failed"] {
             self.payload_lookups.add([result], 0);

@@ -9,7 +9,9 @@ use crate::api::update_run::{
     Callback, DesiredState, Force, Listen, OnFailedDependency, Operation, OrderPolicy, RebootPolicy,
     Strategy, UpdateRunSpec,
 };
-use crate::api::{LABEL_SCHEDULED, ManagedNode, NodeUpdate, UpdateRun, condition};
+use crate::api::{
+    LABEL_SCHEDULED, ManagedNode, NodeUpdate, SCHEDULED_INVENTORY, UpdateRun, condition, is_scheduled,
+};
 use crate::convert::millis;
 use crate::drivers::Register;
 use crate::failure::chain;
@@ -20,9 +22,6 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// Value of the label on the runs.
-const SCHEDULED: &str = "inventory";
 
 /// How many machines of a run are looked at at a time. Nobody waits for these runs, and users' runs need the runners.
 const MAX_CONCURRENT: i32 = 5;
@@ -85,7 +84,7 @@ fn build(namespace: &str, run: &InventoryRun) -> UpdateRun {
     };
     let mut object = UpdateRun::new(&run.name, spec);
     object.metadata.namespace = Some(namespace.to_owned());
-    object.metadata.labels = Some([(LABEL_SCHEDULED.to_owned(), SCHEDULED.to_owned())].into());
+    object.metadata.labels = Some([(LABEL_SCHEDULED.to_owned(), SCHEDULED_INVENTORY.to_owned())].into());
     object
 }
 
@@ -134,7 +133,7 @@ fn observe(
         let namespace = run.namespace().unwrap_or_default();
         let begun = run.status.iter().flat_map(|status| status.starting.iter().chain(&status.planning));
         busy.extend(begun.map(|name| (namespace.clone(), name.as_str())));
-        if run.labels().get(LABEL_SCHEDULED).is_none_or(|value| value != SCHEDULED) {
+        if !is_scheduled(run) {
             continue;
         }
         let is_open = !super::update_run::is_finished(run);

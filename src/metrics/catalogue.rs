@@ -116,8 +116,8 @@ catalogue! {
     // Attempts.
 
     /// NodeUpdates that ended, by result (`succeeded`, `planned`, `cancelled`, `failed` or
-    /// `unreachable`) and reason.
-    NODE_UPDATES_ENDED: Counter "farrier_node_updates_ended_total" ["result", "reason"] worry "`failed` or `unreachable` is a large share.";
+    /// `unreachable`), reason, and origin: `schedule` for scheduled inventories, else `user`.
+    NODE_UPDATES_ENDED: Counter "farrier_node_updates_ended_total" ["origin", "result", "reason"] worry "`failed` or `unreachable` is a large share, with origin `user`.";
     /// NodeUpdates that were handed over to another runner because their runner was gone.
     HAND_OVERS: Counter "farrier_node_updates_handed_over_total" [] worry "Any increase, unless a replica was stopped on purpose.";
     /// Attempts that ended, by result (`succeeded`, `planned`, `cancelled`, `failed` or `unreachable`)

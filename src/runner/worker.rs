@@ -430,7 +430,7 @@ impl UpdateWorker<'_> {
         // Before the status: who reads that the machine is done finds its Lease released.
         self.release_machine(&phase, number).await;
         self.publish(&phase, number).await;
-        count::ended(&self.context.metrics, &end);
+        count::ended(&self.context.metrics, self.context.cached_run(&self.update).as_deref(), &end);
         let (result, reason) = count::result(&end);
         tracing::info!(result, %reason, "the NodeUpdate has ended");
         self.context.announce(&self.update, &self.view, &end).await;

@@ -10,7 +10,9 @@ use crate::api::node_inventory::{
     FactsReport, InstalledFirmware, InstalledPackage, NodeInventory, NodeInventorySpec, NodeInventoryStatus,
 };
 use crate::api::update_run::Operation;
-use crate::api::{LABEL_NODE, LocalRef, ManagedNode, NodeUpdate, UpdateRun, condition, label_value};
+use crate::api::{
+    LABEL_NODE, LocalRef, ManagedNode, NodeUpdate, UpdateRun, condition, is_scheduled, label_value,
+};
 use crate::attempt::{End, Firmware, Survey, View};
 use crate::failure::{Failure, chain};
 use crate::publish::{self, Action, RUNNER};
@@ -237,12 +239,17 @@ impl Context {
         }
     }
 
-    /// Writes one event with the result of an attempt, and another one if something is left on the machine.
+    /// Writes one event with the result of an attempt, and another one if something is left on the machine. None if a
+    /// scheduled inventory was taken: the machine's conditions have its result, and there are many of them.
     pub(super) async fn announce(&self, update: &NodeUpdate, view: &View, end: &End) {
         let about = update.object_ref(&());
         let node = &update.spec.node_ref.name;
         if let Some(Err(failure)) = &view.clean {
             self.events.warning(&about, failure.reason, Action::CleanUp, &failure.message).await;
+        }
+        let is_scheduled = || self.cached_run(update).is_some_and(|run| is_scheduled(&run));
+        if matches!(end, End::Inventoried) && is_scheduled() {
+            return;
         }
         let (reason, action, text) = summary(node, view, end);
         match end {

@@ -3,12 +3,12 @@
 use crate::harness::machine::Builder;
 use crate::harness::payload::{Component, agent, agent_rpm, bmc_tool, ethtool};
 use crate::harness::run::{component, to};
-use crate::harness::{Conditions, Machine, Reach, Run, Site, e2e, lab, outcome, snapshot, wait};
+use crate::harness::writes::Writes;
+use crate::harness::{Conditions, Machine, Reach, Run, Site, e2e, outcome, snapshot, wait};
 use farrier::api::NodeInventory;
 use futures::future::join_all;
 use kube::ResourceExt;
 use serde_json::json;
-use std::collections::BTreeMap;
 
 /// Farrier would not do its main job.
 #[test]
@@ -67,20 +67,18 @@ fn the_events_read_as_a_log_of_the_run() {
 #[test]
 fn a_machine_costs_the_api_server_few_writes() {
     e2e("writes", async |site| {
-        site.operator.kill();
-        site.operator.options(&["--http-addr", WRITES_AT]);
-        site.operator.start();
+        let writes = Writes::of(site).await;
         site.machine("db").up().await;
         site.baseline("spring", &[ethtool()]).await;
         // Creates the machine's inventory.
         site.run("look", json!({"operation": "Inventory"})).await.succeeds().await;
         site.until_event("AllSucceeded UpdateRun/look").await;
-        let before = writes().await;
+        let before = writes.count().await;
         let run = site.run("r1", to("spring")).await;
         run.succeeds().await;
         run.node_until("db", "the NodeUpdate to be released", |update| update.finalizers().is_empty()).await;
         site.until_event("AllSucceeded UpdateRun/r1").await;
-        let counts = writes().await;
+        let counts = writes.count().await;
         let written = |what: &str| counts.get(what).unwrap_or(&0) - before.get(what).unwrap_or(&0);
         let of_machine = ["nodeinventories", "managednodes"].map(written);
         assert_eq!(of_machine, [1, 1], "{counts:?} after {before:?}");
@@ -92,27 +90,6 @@ fn a_machine_costs_the_api_server_few_writes() {
         // The machine's Lease is created and deleted, and not renewed in so short a time.
         assert_eq!(written("leases"), 2, "{counts:?} after {before:?}");
     });
-}
-
-/// Address of the operator's metrics.
-const WRITES_AT: &str = "127.0.0.1:64779";
-
-/// Returns the number of the operator's writes to the API server for each resource, without the renewals of its own
-/// Leases.
-async fn writes() -> BTreeMap<String, u64> {
-    let text = lab::output("curl", ["-sf", &format!("http://{WRITES_AT}/metrics")]).await;
-    let mut sums = BTreeMap::new();
-    for line in text.lines().filter(|line| line.starts_with("farrier_api_requests_total{")) {
-        let writes =
-            ["create", "patch", "update", "delete"].iter().any(|v| line.contains(&format!("verb=\"{v}\"")));
-        let is_renewal = line.contains("resource=\"leases\"") && line.contains("verb=\"update\"");
-        let what = line.split("resource=\"").nth(1).and_then(|rest| rest.split('"').next());
-        let count = line.rsplit_once(' ').and_then(|(_, n)| n.parse::<u64>().ok());
-        if let (true, Some(what), Some(count)) = (writes && !is_renewal, what, count) {
-            *sums.entry(what.to_owned()).or_default() += count;
-        }
-    }
-    sums
 }
 
 /// Machines could not be updated if they have no IPv4, allow only SSH, have only a link-local address, or

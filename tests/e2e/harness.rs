@@ -62,6 +62,7 @@ pub(crate) mod run;
 pub(crate) mod site;
 pub(crate) mod snapshot;
 pub(crate) mod wait;
+pub(crate) mod writes;
 
 pub(crate) use machine::{Machine, Reach};
 pub(crate) use run::{Conditions, Run, outcome};

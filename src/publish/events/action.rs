@@ -92,7 +92,8 @@ actions! {
     /// Work on the machine has ended, successfully or not; the note names the components that changed
     /// and those that failed.
     Update on "NodeUpdate" because "as in the condition `Succeeded`",
-    /// The inventory was taken and no other work was requested.
+    /// The inventory was taken and no other work was requested. Scheduled inventories have no such event: the machine's
+    /// conditions have the result.
     Inventory on "NodeUpdate" because "`Succeeded`",
     /// Work on the machine has ended because the run was cancelled.
     Cancel on "NodeUpdate" because "`Cancelled`",

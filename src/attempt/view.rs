@@ -128,7 +128,7 @@ impl View {
 
     /// The transfer of the payloads, while it is in progress.
     fn transfer(&self) -> Option<&Waiting> {
-        let wanted = self.plan.as_ref().map_or(0, |plan| plan.changes());
+        let wanted = self.plan.as_ref().map_or(0, |plan| plan.payload_steps());
         let in_progress = self.payloads_verified < wanted
             && matches!(&self.step, Step::Applying { component } if component.is_empty());
         self.transfer.as_ref().filter(|_| in_progress)

@@ -138,7 +138,7 @@ impl<H: Host> Session<'_, H> {
         let until = attempt::now().after(lease);
         tracing::info!(carried, payloads = files.len(), "the payloads are staged");
         self.view.send_modify(|v| {
-            v.payloads_verified = plan.changes();
+            v.payloads_verified = plan.payload_steps();
             v.kept.extend(files.iter().map(|file| format!("the payload {}, until {until}", file.digest)));
             v.staged.extend(files.iter().map(|file| StagedUntil { digest: file.digest.clone(), until }));
         });

@@ -172,9 +172,24 @@ fn the_transfer_of_the_payloads_is_shown_with_its_deadline() {
     let shown = rendered(&view, &Phase::Working).waiting.expect("a wait");
     assert!(shown.until.is_some() && shown.what.contains("payloads"));
     let (other, arrived) = (applying("tool"), View { payloads_verified: 1, ..view.clone() });
-    for view in [View { step: other, ..view }, arrived] {
+    for view in [View { step: other, ..view.clone() }, arrived.clone()] {
         assert_eq!(rendered(&view, &Phase::Working).waiting, None);
     }
+
+    // What comes from the repositories of the machine has no payload to wait for.
+    let [with] = view.plan.as_ref().unwrap().items.as_slice() else { panic!("one item") };
+    let mut without = with.clone();
+    without.component.payload = None;
+    let plan = |items: &[&PlanItem]| {
+        Some(Arc::new(NodePlan { items: items.iter().map(|&item| item.clone()).collect() }))
+    };
+    let mixed = View { plan: plan(&[with, &without]), payloads_staged: 1, ..arrived };
+    let shown = rendered(&mixed, &Phase::Working);
+    assert_eq!(shown.waiting, None);
+    let told = words(&shown, "PayloadVerified");
+    assert!(told.starts_with("True PayloadVerified") && told.contains("all payloads were staged"), "{told}");
+    let shown = rendered(&View { plan: plan(&[&without]), ..view }, &Phase::Working);
+    assert_eq!(words(&shown, "PayloadVerified"), "True NotRequired: no payload is needed");
 }
 
 /// Waits for disk space for the payloads and for another engine occur before an installer is due.

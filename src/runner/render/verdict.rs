@@ -270,7 +270,7 @@ fn failure_of(phase: &Phase) -> Option<&Failure> {
 }
 
 fn payload(view: &View, phase: &Phase) -> Verdict {
-    let wanted = view.plan.as_ref().map_or(0, |p| p.changes());
+    let wanted = view.plan.as_ref().map_or(0, |p| p.payload_steps());
     if view.plan.is_some() && wanted == 0 {
         return Verdict::yes(Reason::NotRequired, "no payload is needed");
     }
@@ -310,7 +310,8 @@ fn applied(view: &View, phase: &Phase) -> Verdict {
         );
     }
     let what = "the installers to run";
-    if view.payloads_verified > 0 {
+    let needs_none = view.plan.as_ref().is_some_and(|plan| plan.payload_steps() == 0);
+    if view.payloads_verified > 0 || needs_none {
         Verdict::waiting(view, phase, what)
     } else {
         Verdict::pending(phase, what)

@@ -24,6 +24,12 @@ impl NodePlan {
         self.installs().count()
     }
 
+    /// Returns the number of components that are installed from a payload; the others come from the repositories of
+    /// the machine.
+    pub fn payload_steps(&self) -> usize {
+        self.installs().filter(|item| item.component.payload.is_some()).count()
+    }
+
     /// Returns the items that are installed, in order.
     pub fn installs(&self) -> impl Iterator<Item = &PlanItem> {
         self.items.iter().filter(|item| item.action.is_install())

@@ -123,15 +123,15 @@ if prepare "$@"; then
     echo "free $free"
   }
   echo farrier-stage-1
-  name=
-  while read -r name length size how; do
-    case $name in
+  digest=
+  while read -r digest length size how; do
+    case $digest in
       - | release) break ;;
-      *) receive "$name" "$length" "$size" "$how" ;;
+      *) receive "$digest" "$length" "$size" "$how" ;;
     esac
   done
   # Also when the connection is lost: what has arrived stays as long as the user wants.
-  case $name in release) release ;; *) lease "$LEASE" "$@" ;; esac
+  case $digest in release) release ;; *) lease "$LEASE" "$@" ;; esac
   sync
 elif [ -d "$directory" ]; then
   release

@@ -5,6 +5,7 @@
 //! the status of the attempt; nothing is done before that.
 
 mod act;
+mod hook;
 mod http;
 mod job;
 mod node;
@@ -16,19 +17,22 @@ pub(super) use record::{rendered, stays};
 use super::Context;
 use crate::api::managed_node::Drain as DrainSpec;
 use crate::api::node_update::{DrainState, DrainStatus};
+use crate::api::quantity::Span;
 use crate::api::{ManagedNode, NodeUpdate};
 use crate::attempt::{self, Drain, Drained, Step, View, Waiting};
 use crate::failure::Failure;
 use crate::publish::Action;
 use farrier_update::Reason;
-use farrier_update::drain::{Aim, Clock, DEFAULT_TIMEOUT, Next, Record};
+use farrier_update::drain::{Aim, Clock, DEFAULT_TIMEOUT, Next, Record, State};
 use futures::future::BoxFuture;
+use hook::{Hook, Kind};
 use http::HttpHook;
 use job::JobHook;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use node::NodeDrain;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -41,6 +45,9 @@ pub(super) struct MachineDrain {
     update: NodeUpdate,
     /// The record that is stored.
     stored: watch::Sender<Option<DrainStatus>>,
+    /// Whether anything may have been done since the drain was recorded: by an earlier process, or by a request that
+    /// was not refused.
+    begun: AtomicBool,
 }
 
 /// What is drained, and how.
@@ -68,16 +75,14 @@ impl From<Failure> for Trouble {
 /// How a machine is drained.
 enum Means<'a> {
     Node(Box<NodeDrain<'a>>),
-    Http(HttpHook<'a>),
-    Job(JobHook<'a>),
+    Hook(Hook<'a>),
 }
 
 impl Means<'_> {
     async fn next(&mut self, record: Option<Record>, aim: Aim, clock: Clock) -> Result<Next, Trouble> {
         match self {
             Self::Node(node) => node.next(record, aim, clock).await,
-            Self::Http(hook) => Ok(hook.next(record, aim, clock)),
-            Self::Job(hook) => Ok(hook.next(record, aim, clock)),
+            Self::Hook(hook) => Ok(hook.next(record, aim, clock)),
         }
     }
 
@@ -85,8 +90,7 @@ impl Means<'_> {
     async fn act(&mut self, next: &Next, record: Record, aim: Aim) -> Result<(), Trouble> {
         match self {
             Self::Node(node) => node.act(next).await,
-            Self::Http(hook) => hook.call(record, aim).await,
-            Self::Job(hook) => hook.call(record, aim).await,
+            Self::Hook(hook) => hook.call(record, aim).await,
         }
     }
 
@@ -94,8 +98,7 @@ impl Means<'_> {
     fn look_again(&mut self) {
         match self {
             Self::Node(_) => {}
-            Self::Http(hook) => hook.answer = None,
-            Self::Job(hook) => hook.answer = None,
+            Self::Hook(hook) => hook.forget(),
         }
     }
 
@@ -103,7 +106,7 @@ impl Means<'_> {
     fn words(&self, next: &Next) -> (String, String) {
         match self {
             Self::Node(node) => node.words(next),
-            Self::Http(_) | Self::Job(_) => (hook_words(next), "the hook".to_owned()),
+            Self::Hook(_) => (hook::words(next), "the hook".to_owned()),
         }
     }
 
@@ -111,30 +114,17 @@ impl Means<'_> {
     fn by_hand(&self) -> String {
         match self {
             Self::Node(node) => node.by_hand(),
-            Self::Http(_) | Self::Job(_) => "undo by hand what the hook has done".to_owned(),
+            Self::Hook(_) => "undo by hand what the hook has done".to_owned(),
         }
-    }
-}
-
-fn hook_words(next: &Next) -> String {
-    match next {
-        Next::Wait(farrier_update::drain::Blocked::Hook(words))
-        | Next::Fail(_, farrier_update::drain::Blocked::Hook(words)) => words.clone(),
-        Next::Wait(_)
-        | Next::Fail(..)
-        | Next::Record(_)
-        | Next::Cordon
-        | Next::Uncordon
-        | Next::Evict(_)
-        | Next::Call
-        | Next::Done => String::new(),
     }
 }
 
 impl MachineDrain {
     pub(super) fn new(context: &Arc<Context>, update: &NodeUpdate) -> Self {
         let stored = update.status.as_ref().and_then(|status| status.drain.clone());
-        Self { context: context.clone(), update: update.clone(), stored: watch::channel(stored).0 }
+        let begun =
+            AtomicBool::new(stored.as_ref().and_then(record::of).is_some_and(|record| record.is_open()));
+        Self { context: context.clone(), update: update.clone(), stored: watch::channel(stored).0, begun }
     }
 
     /// Notes what is stored.
@@ -190,6 +180,12 @@ impl MachineDrain {
         let spec = self.context.node(&self.update, &self.namespace()).await;
         let spec = spec.ok().and_then(|node| node.spec.drain.clone()).unwrap_or_default();
         let target = Target::stored(stored, spec);
+        if let (false, Some(record)) = (self.begun.load(Ordering::Relaxed), self.record()) {
+            // What could not be asked for needs no reverse, which would be refused as well.
+            let undone = Record { state: State::Undrained, since: attempt::now(), ..record };
+            Box::pin(self.store(&target, undone, view)).await;
+            return Ok(());
+        }
         let (_send, stop) = watch::channel(false);
         Box::pin(self.reach(&target, Aim::Undrain, view, stop))
             .await
@@ -205,7 +201,7 @@ impl MachineDrain {
             self.undo(view).await?;
         }
         if !self.is_open() {
-            let words = format!("{} is drained before {} is changed", target.what, self.machine());
+            let words = format!("{} is drained ({}) before it is changed", self.machine(), target.what);
             let about = self.update.object_ref(&());
             self.context.events.normal(&about, Reason::Draining, Action::Drain, &words).await;
         }
@@ -224,7 +220,11 @@ impl MachineDrain {
         let mut means = self.means(target)?;
         loop {
             if *stop.borrow_and_update() {
-                let words = format!("cancelled while {} was being drained; nothing was changed", target.what);
+                let words = format!(
+                    "cancelled while {} was being drained ({}); nothing was changed",
+                    self.machine(),
+                    target.what
+                );
                 return Err(Failure::new(Reason::Cancelled, words));
             }
             if !self.context.holds.is_held() {
@@ -241,7 +241,9 @@ impl MachineDrain {
                 }
                 Ok(next @ (Next::Wait(_) | Next::Fail(..))) => Err((next, None)),
                 Ok(next) => match (record, aim) {
-                    (Some(record), _) => means.act(&next, record, aim).await.map_err(|why| (next, Some(why))),
+                    (Some(record), _) => {
+                        self.act(&mut means, &next, record, aim).await.map_err(|why| (next, Some(why)))
+                    }
                     (None, _) => Ok(()),
                 },
                 Err(why) => Err((Next::Done, Some(why))),
@@ -275,8 +277,21 @@ impl MachineDrain {
         }
     }
 
+    /// Carries out a step. One that fails has done nothing that is to be undone.
+    async fn act(&self, means: &mut Means<'_>, next: &Next, record: Record, aim: Aim) -> Result<(), Trouble> {
+        let before = self.begun.swap(true, Ordering::Relaxed);
+        let acted = means.act(next, record, aim).await;
+        if acted.is_err() {
+            self.begun.store(before, Ordering::Relaxed);
+        }
+        acted
+    }
+
     /// Shows a record, and returns when it is stored.
     async fn store(&self, target: &Target, record: Record, view: &watch::Sender<View>) {
+        if record.state == State::Draining && !self.is_open() {
+            self.begun.store(false, Ordering::Relaxed);
+        }
         let Target { what, kubernetes_node, .. } = target;
         let drained = Drained { what: what.clone(), kubernetes_node: kubernetes_node.clone(), record };
         let wanted = record::status(&drained);
@@ -296,14 +311,14 @@ impl MachineDrain {
             return Ok(Means::Node(Box::new(NodeDrain::new(self, name, &target.spec))));
         }
         match (job, http) {
-            (Some(job), _) => Ok(Means::Job(JobHook::new(self, job, target))),
-            (None, Some(http)) => Ok(Means::Http(HttpHook::new(self, http))),
+            (Some(job), _) => Ok(Means::Hook(Hook::new(Kind::Job(JobHook::new(self, job, target))))),
+            (None, Some(http)) => Ok(Means::Hook(Hook::new(Kind::Http(HttpHook::new(self, http))))),
             (None, None) => Err(Failure::new(
                 Reason::UndrainFailed,
                 format!(
-                    "{} was to be undone, and spec.drain of ManagedNode {} is gone; undo it by hand",
-                    target.what,
-                    self.machine()
+                    "the drain of {0} ({1}) was to be undone, and spec.drain of ManagedNode {0} is gone; undo it by hand",
+                    self.machine(),
+                    target.what
                 ),
             )),
         }
@@ -312,14 +327,23 @@ impl MachineDrain {
     fn failure(&self, aim: Aim, reason: Reason, words: &str, target: &Target, means: &Means) -> Failure {
         let (machine, what) = (self.machine(), &target.what);
         match aim {
-            Aim::Drain => Failure::new(
-                reason,
-                format!("{what} was not drained, so nothing was changed on {machine}: {words}"),
-            ),
+            Aim::Drain => {
+                let why = if reason == Reason::DrainTimedOut {
+                    let after = Span::of(target.timeout).0;
+                    format!(
+                        "after {after} it still waited for {words}; end that, or raise spec.drain.timeout of ManagedNode {machine}"
+                    )
+                } else {
+                    words.to_owned()
+                };
+                let unchanged =
+                    format!("{machine} was not drained ({what}), so nothing was changed on {machine}");
+                Failure::new(reason, format!("{unchanged}: {why}"))
+            }
             Aim::Undrain => Failure::new(
                 Reason::UndrainFailed,
                 format!(
-                    "{machine} was worked on, and {what} was not given back: {words}; {}",
+                    "{machine} was drained, and was not given back ({what}): {words}; {}",
                     means.by_hand()
                 ),
             ),
@@ -348,21 +372,22 @@ impl Drain for MachineDrain {
 impl Target {
     /// Returns what a ManagedNode asks to be drained.
     fn of(spec: DrainSpec) -> Self {
-        let what = match (&spec.kubernetes_node, &spec.job, &spec.http) {
-            (Some(node), _, _) => format!("Node {node}"),
-            (None, Some(job), _) => format!("CronJob {}", job.cron_job.name),
-            // A query may be secret.
-            (None, None, Some(http)) => http.url.split(['?', '#']).next().unwrap_or_default().to_owned(),
-            (None, None, None) => String::new(),
-        };
         let timeout = spec.timeout.duration().unwrap_or(DEFAULT_TIMEOUT);
-        Self { what, kubernetes_node: spec.kubernetes_node.clone(), timeout, spec }
+        Self { what: spec.what(), kubernetes_node: spec.kubernetes_node.clone(), timeout, spec }
     }
 
     /// Returns what was drained, with what the ManagedNode says now about how.
     fn stored(stored: DrainStatus, spec: DrainSpec) -> Self {
         let timeout = spec.timeout.duration().unwrap_or(DEFAULT_TIMEOUT);
         Self { what: stored.what, kubernetes_node: stored.kubernetes_node, timeout, spec }
+    }
+}
+
+/// The name of what is asked for, as hooks get it.
+const fn phase(aim: Aim) -> &'static str {
+    match aim {
+        Aim::Drain => "Drain",
+        Aim::Undrain => "Undrain",
     }
 }
 

@@ -1,5 +1,8 @@
 //! Machines that carry work of others are drained before they are disrupted, and given back afterwards.
 
+mod job;
+mod rights;
+
 use crate::harness::https::{Answer, Server};
 use crate::harness::payload::{bmc_tool, merge};
 use crate::harness::run::to;
@@ -104,6 +107,13 @@ fn drained_by(node: &str, more: Value) -> Value {
     json!({"drain": drain})
 }
 
+/// Returns what a ManagedNode says whose hook is a path of this server.
+pub(crate) async fn drained_over_https(site: &Site, server: &Server, url: &str) -> Value {
+    let ca = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca"}, "data": {"ca.crt": server.ca}});
+    site.create::<ConfigMap>(&ca).await.expect("a ConfigMap");
+    json!({"drain": {"http": {"url": url, "tls": {"caRef": {"name": "ca"}}}}})
+}
+
 /// A machine would be changed with pods on it; or its Node would stay cordoned for ever because the operator was killed
 /// while it was drained.
 #[test]
@@ -184,10 +194,9 @@ fn a_hook_is_asked_before_the_machine_is_changed_and_after() {
     e2e("hook", async |site| {
         let server = Server::start(site).await;
         let url = server.at("/drain", Answer::Status(503));
-        let ca = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca"}, "data": {"ca.crt": server.ca}});
-        site.create::<ConfigMap>(&ca).await.expect("a ConfigMap");
         site.secret("token", &[("token", "very-secret")]).await;
-        let drain = json!({"drain": {"http": {"url": url, "tls": {"caRef": {"name": "ca"}}, "secretRef": {"name": "token"}}}});
+        let mut drain = drained_over_https(site, &server, &url).await;
+        merge(&mut drain, json!({"drain": {"http": {"secretRef": {"name": "token"}}}}));
         let db = site.machine("db").spec(drain).up().await;
         site.baseline("spring", &[bmc_tool("2.0")]).await;
         let run = site.run("r1", to("spring")).await;

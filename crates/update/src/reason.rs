@@ -233,7 +233,7 @@ with_reasons_of_runs! {
     /// The API server does not let Farrier drain the Node or create the Job; the message quotes it and names the rights.
     /// Set `drain.kubernetesNodes` or `drain.jobs` of the chart. It is waited for until the timeout.
     DrainRefused: Transient,
-    /// The machine was worked on, and could not be given back: its Node is still cordoned, or its hook was not called
+    /// The machine was drained, and could not be given back: its Node is still cordoned, or its hook was not called
     /// with success. The message has the command. The machine counts as failed, so that no others follow it.
     UndrainFailed: Permanent,
 

@@ -61,6 +61,19 @@ impl Default for Drain {
     }
 }
 
+impl Drain {
+    /// Returns what is drained, or what drains it, as `status.drain.what` of a NodeUpdate has it.
+    pub fn what(&self) -> String {
+        match (&self.kubernetes_node, &self.job, &self.http) {
+            (Some(node), _, _) => format!("Node {node}"),
+            (None, Some(job), _) => format!("CronJob {}", job.cron_job.name),
+            // A query may be secret.
+            (None, None, Some(http)) => http.url.split(['?', '#']).next().unwrap_or_default().to_owned(),
+            (None, None, None) => String::new(),
+        }
+    }
+}
+
 fn fifteen_minutes() -> Span {
     Span::of(farrier_update::drain::DEFAULT_TIMEOUT)
 }

@@ -1,12 +1,12 @@
 //! Calls an HTTPS server that drains a machine, and undoes that.
 
-use super::{MachineDrain, Trouble};
+use super::{MachineDrain, Trouble, phase};
 use crate::api::managed_node::DrainHttp;
 use crate::convert;
 use crate::failure::{Failure, chain};
 use crate::tls::{HandshakeProblem, TrustFields, client_config};
 use farrier_update::Reason;
-use farrier_update::drain::{Aim, Answer, Clock, Next, Record, next_of_hook};
+use farrier_update::drain::{Aim, Answer, Record};
 use kube::ResourceExt;
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
@@ -26,25 +26,15 @@ const FIELDS: TrustFields = TrustFields {
 pub(super) struct HttpHook<'a> {
     drain: &'a MachineDrain,
     http: &'a DrainHttp,
-    pub(super) answer: Option<Answer>,
 }
 
 impl<'a> HttpHook<'a> {
     pub(super) fn new(drain: &'a MachineDrain, http: &'a DrainHttp) -> Self {
-        Self { drain, http, answer: None }
-    }
-
-    pub(super) fn next(&mut self, record: Option<Record>, aim: Aim, clock: Clock) -> Next {
-        let next = next_of_hook(record, aim, clock, self.answer.as_ref());
-        if matches!(next, Next::Record(_)) {
-            // It was an answer to the record before.
-            self.answer = None;
-        }
-        next
+        Self { drain, http }
     }
 
     /// Posts once.
-    pub(super) async fn call(&mut self, record: Record, aim: Aim) -> Result<(), Trouble> {
+    pub(super) async fn call(&self, record: Record, aim: Aim) -> Result<Answer, Trouble> {
         let client = self.client().await?;
         let update = &self.drain.update;
         let body = json!({
@@ -57,11 +47,10 @@ impl<'a> HttpHook<'a> {
         });
         let request = client.post(&self.http.url).header("content-type", "application/json");
         let request = self.authorized(request).await?.body(body.to_string());
-        self.answer = Some(match request.send().await {
+        Ok(match request.send().await {
             Ok(response) => judged(response.status()),
             Err(error) => unanswered(&error),
-        });
-        Ok(())
+        })
     }
 
     async fn authorized(&self, request: reqwest::RequestBuilder) -> Result<reqwest::RequestBuilder, Failure> {
@@ -106,14 +95,6 @@ impl<'a> HttpHook<'a> {
             .tls_backend_preconfigured(tls)
             .build()
             .map_err(|error| refused(&error))
-    }
-}
-
-/// The name of what is asked for, as hooks get it.
-pub(super) const fn phase(aim: Aim) -> &'static str {
-    match aim {
-        Aim::Drain => "Drain",
-        Aim::Undrain => "Undrain",
     }
 }
 

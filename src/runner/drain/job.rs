@@ -1,58 +1,49 @@
 //! Runs the Jobs that drain a machine, and undo that.
 
-use super::http::phase;
-use super::{MachineDrain, Target, Trouble, act};
+use super::{MachineDrain, Target, Trouble, act, phase};
 use crate::api::managed_node::DrainJob;
 use crate::attempt;
 use crate::failure::{Failure, chain};
 use crate::inputs::answer;
 use crate::publish::is_refused;
 use farrier_update::Reason;
-use farrier_update::drain::{Aim, Answer, Clock, Next, Record, next_of_hook};
+use farrier_update::drain::{Aim, Answer, Record};
 use k8s_openapi::api::batch::v1::{CronJob, Job, JobSpec};
 use k8s_openapi::api::core::v1::{Container, EnvVar};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Resource, ResourceExt};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The rights that Jobs need.
-const RIGHTS: &str = "get on cronjobs, and get, create and delete on jobs (drain.jobs of the chart)";
+const RIGHTS: &str = "get on cronjobs, and get, create and delete on jobs";
+
+/// How long a Job outlives the deadline of the drain, at most. A Job counts whole seconds, and from a whole second on:
+/// one that ended before would have failed by itself.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Jobs from `CronJobs`.
 pub(super) struct JobHook<'a> {
     drain: &'a MachineDrain,
     job: &'a DrainJob,
     what: &'a str,
-    pub(super) answer: Option<Answer>,
 }
 
 impl<'a> JobHook<'a> {
     pub(super) fn new(drain: &'a MachineDrain, job: &'a DrainJob, target: &'a Target) -> Self {
-        Self { drain, job, what: &target.what, answer: None }
-    }
-
-    pub(super) fn next(&mut self, record: Option<Record>, aim: Aim, clock: Clock) -> Next {
-        let next = next_of_hook(record, aim, clock, self.answer.as_ref());
-        if matches!(next, Next::Record(_)) {
-            self.answer = None;
-        }
-        next
+        Self { drain, job, what: &target.what }
     }
 
     /// Creates the Job, if it is not there, and looks at it.
-    pub(super) async fn call(&mut self, record: Record, aim: Aim) -> Result<(), Trouble> {
+    pub(super) async fn call(&self, record: Record, aim: Aim) -> Result<Answer, Trouble> {
         let cron_job = match aim {
             Aim::Drain => &self.job.cron_job.name,
             Aim::Undrain => match &self.job.undo_cron_job {
                 _ if !self.stopped(record).await? => {
-                    self.answer = Some(Answer::NotYet("the Job that was to drain it to end".to_owned()));
-                    return Ok(());
+                    return Ok(Answer::NotYet("the Job that was to drain it to end".to_owned()));
                 }
                 Some(undo) => &undo.name,
-                None => {
-                    self.answer = Some(Answer::Done);
-                    return Ok(());
-                }
+                None => return Ok(Answer::Done),
             },
         };
         let name = self.name(record, aim);
@@ -62,8 +53,7 @@ impl<'a> JobHook<'a> {
             Some(job) => job,
             None => self.begin(cron_job, &name, record, aim).await?,
         };
-        self.answer = Some(outcome(&job, &name, record));
-        Ok(())
+        Ok(outcome(&job, &name, record))
     }
 
     /// Deletes the Job that drains the machine, unless it has ended. Returns whether nothing of it runs any more.
@@ -99,7 +89,7 @@ impl<'a> JobHook<'a> {
     fn build(&self, from: &CronJob, name: &str, record: Record, aim: Aim) -> Job {
         let template = from.spec.as_ref().map(|spec| spec.job_template.clone()).unwrap_or_default();
         let metadata = template.metadata.unwrap_or_default();
-        let left = record.until.since(attempt::now()).as_secs().max(1);
+        let left = (record.until.since(attempt::now()) + GRACE).as_secs();
         let left = i64::try_from(left).unwrap_or(i64::MAX);
         let mut spec = template.spec.unwrap_or_default();
         spec.active_deadline_seconds = Some(spec.active_deadline_seconds.map_or(left, |own| own.min(left)));
@@ -154,7 +144,7 @@ impl<'a> JobHook<'a> {
         let words = if let kube::Error::Api(status) = error { status.message.clone() } else { chain(error) };
         debug_assert!(is_refused(error), "the API server was asked until it answered");
         Trouble::Refused(format!(
-            "the API server refuses a Job of {}: {words}. Farrier needs {RIGHTS} in namespace {}",
+            "the API server refuses a Job of {}: {words}. Farrier needs {RIGHTS} in namespace {}; set drain.jobs: true in the chart's values, or grant them",
             self.what,
             self.drain.namespace()
         ))

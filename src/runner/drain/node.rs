@@ -27,7 +27,8 @@ const MAX_NAMED: usize = 5;
 const MAX_WHY_LEN: usize = 200;
 
 /// The rights that a drain of a Node needs.
-const RIGHTS: &str = "get and patch on nodes, list on pods, and create on pods/eviction, in the whole cluster (drain.kubernetesNodes of the chart)";
+const RIGHTS: &str =
+    "get and patch on nodes, list on pods, and create on pods/eviction, in the whole cluster";
 
 /// The drain of a Node.
 pub(super) struct NodeDrain<'a> {
@@ -167,7 +168,7 @@ impl<'a> NodeDrain<'a> {
 
     fn refusal(&self, error: &kube::Error) -> Trouble {
         Trouble::Refused(format!(
-            "the API server refuses to let Farrier drain Node {}: {}. Farrier needs {RIGHTS}",
+            "the API server refuses to let Farrier drain Node {}: {}. Farrier needs {RIGHTS}; set drain.kubernetesNodes: true in the chart's values, or grant them",
             self.name,
             why(error)
         ))

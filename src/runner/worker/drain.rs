@@ -27,7 +27,7 @@ impl UpdateWorker<'_> {
         let (recorded, _) = watch::channel(false);
         let work = async {
             let undone = tokio::select! {
-                undone = self.drain.undo(&send) => undone,
+                undone = Box::pin(self.drain.undo(&send)) => undone,
                 failure = self.abandoned_for_a_while() => Err(failure),
             };
             send.send_modify(|view| view.waits.retain(|waiting| !is_for_drain(waiting)));

@@ -1,5 +1,6 @@
 //! BMCs over Redfish, with doubles of several vendors' management processors.
 
+mod drained;
 mod kills;
 mod moonshot;
 mod obstacles;

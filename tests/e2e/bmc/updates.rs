@@ -148,9 +148,9 @@ pub(super) const fn bios(
     Firmware { name: "bios", entry, device: "bios", version, ending }
 }
 
-const OPENBMC_BIOS: Firmware<'static> = bios("bios_active", "2.0", ".tar");
+pub(super) const OPENBMC_BIOS: Firmware<'static> = bios("bios_active", "2.0", ".tar");
 
-fn resets(bmc: &Bmc) -> usize {
+pub(super) fn resets(bmc: &Bmc) -> usize {
     bmc.double.journal().iter().filter(|entry| entry.kind == "host-reset").count()
 }
 

@@ -70,8 +70,10 @@ fn each_machine_has_its_time() {
     let machines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("NODE ")).collect();
     assert_eq!((code, machines.len()), (1, 23), "{text}");
     let words = |line: &&str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(words(&machines[1]), ["db-05", "canary", "+0s", "+15m", "assumed", "no", "not", "planned"]);
-    assert_eq!(words(&machines[2]), ["db-01", "first", "+25m", "+50m", "known", "no", "not", "planned"]);
+    let canary = ["db-05", "canary", "+0s", "+15m", "assumed", "no", "if", "disrupted:", "Node", "db-05"];
+    assert_eq!(words(&machines[1]), [&canary[..], &["not", "planned"]].concat());
+    let first = ["db-01", "first", "+25m", "+50m", "known", "no", "no", "not", "planned"];
+    assert_eq!(words(&machines[2]), first);
     assert_eq!(words(&machines[6])[1..4], ["rest", "never", "never"], "nobody approves it");
 }
 
@@ -100,6 +102,8 @@ fn stages_relations_and_durations_are_those_of_the_objects() {
     );
     assert_eq!(seen["stages"][1]["begins"], 3600 + 600);
     assert_eq!(seen["approvalsAssumed"], serde_json::json!(["rest"]));
+    let drains = ["drained", "drainedBy"].map(|key| &seen["machines"][0][key]);
+    assert_eq!(drains, [&Value::from("unknown"), &"Node db-05".into()]);
 }
 
 /// A stage that nobody approves is no success, and neither is a run that cannot begin.

@@ -70,8 +70,8 @@ pub struct Args {
     #[arg(long)]
     no_approvals: bool,
 
-    /// Output format: table, wide or json. Wide also shows each machine: when it is worked on, what is changed on it
-    /// and whether it restarts, if the run is planned.
+    /// Output format: table, wide or json. Wide also shows each machine: when it is worked on, whether it restarts, how
+    /// it is drained before, and what is changed on it, if the run is planned.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Format,
 }
@@ -129,7 +129,7 @@ fn answer(args: &Args, objects: &Objects) -> anyhow::Result<(String, Option<Stri
     };
     let observed = rehearsed(run, nodes, updates, runs, millis(&condition::now()));
     let rehearsal = rehearse(observed, window.as_ref(), &model);
-    let plans = Plans::new(run, updates, baseline.as_ref());
+    let plans = Plans::new(run, nodes, updates, baseline.as_ref());
     let report = Report {
         run: &args.run,
         rehearsal: &rehearsal,

@@ -2,11 +2,12 @@
 
 use crate::api::baseline::Reboot;
 use crate::api::node_update::PlannedComponent;
-use crate::api::update_run::RebootWhen;
-use crate::api::{Baseline, NodeUpdate, UpdateRun};
+use crate::api::update_run::{Operation, RebootWhen};
+use crate::api::{Baseline, ManagedNode, NodeUpdate, UpdateRun};
 use crate::controllers::plans_of;
 use farrier_update::NodeName;
-use std::collections::BTreeMap;
+use kube::ResourceExt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How many changes of a machine a table shows.
@@ -19,6 +20,11 @@ pub(super) struct Plans<'a> {
     policy: RebootWhen,
     /// What each component of the baseline needs; empty if the baseline is not known.
     needs: BTreeMap<&'a str, Reboot>,
+    operation: Operation,
+    /// What drains a machine, if it is drained.
+    drains: BTreeMap<String, String>,
+    /// The machines that are drained by their plans.
+    drained: BTreeSet<&'a str>,
 }
 
 /// What is planned for a machine.
@@ -27,6 +33,44 @@ pub(super) struct Planned<'a> {
     /// The components; `None` if the machine is not planned.
     pub(super) components: Option<&'a [PlannedComponent]>,
     pub(super) restarts: Restarts,
+    pub(super) drain: Drain,
+}
+
+/// Whether a machine is drained before it is worked on, and what does that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Drain {
+    /// It is not.
+    No,
+    /// It is, by this.
+    By(String),
+    /// If something is to be changed that disrupts it, which only a plan can tell; by this.
+    Perhaps(String),
+}
+
+impl Drain {
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::By(_) => "yes",
+            Self::Perhaps(_) => "unknown",
+        }
+    }
+
+    pub(super) fn what(&self) -> Option<&str> {
+        match self {
+            Self::No => None,
+            Self::By(what) | Self::Perhaps(what) => Some(what),
+        }
+    }
+
+    /// Returns how a table has it.
+    pub(super) fn cell(&self) -> String {
+        match self {
+            Self::No => "no".to_owned(),
+            Self::By(what) => what.clone(),
+            Self::Perhaps(what) => format!("if disrupted: {what}"),
+        }
+    }
 }
 
 /// Whether a machine restarts.
@@ -56,14 +100,24 @@ impl Restarts {
 impl<'a> Plans<'a> {
     pub(super) fn new(
         run: &UpdateRun,
+        nodes: &[Arc<ManagedNode>],
         updates: &'a [Arc<NodeUpdate>],
         baseline: Option<&'a Baseline>,
     ) -> Self {
+        let name = run.name_any();
+        let drained = updates.iter().filter(|update| {
+            update.spec.run_ref.name == name && update.status.as_ref().is_some_and(|s| s.drain.is_some())
+        });
+        let drains =
+            nodes.iter().filter_map(|node| Some((node.name_any(), node.spec.drain.as_ref()?.what())));
         let components = baseline.iter().flat_map(|baseline| &baseline.spec.components);
         Self {
             by_node: plans_of(run, updates),
             policy: run.spec.reboot.policy,
             needs: components.map(|component| (component.name.as_str(), component.reboot)).collect(),
+            operation: run.spec.operation,
+            drains: drains.collect(),
+            drained: drained.map(|update| update.spec.node_ref.name.as_str()).collect(),
         }
     }
 
@@ -76,7 +130,17 @@ impl<'a> Plans<'a> {
                 .map(|component| self.needs.get(component.name.as_str()).copied().unwrap_or_default())
                 .collect()
         });
-        Planned { components, restarts: restarts(self.policy, needs.as_deref()) }
+        let drain = self.drain(&node.0, components.is_some());
+        Planned { components, restarts: restarts(self.policy, needs.as_deref()), drain }
+    }
+
+    fn drain(&self, node: &str, is_planned: bool) -> Drain {
+        match (self.operation, self.drains.get(node)) {
+            (Operation::Inventory | Operation::Stage, _) | (Operation::Update, None) => Drain::No,
+            (Operation::Update, Some(what)) if self.drained.contains(node) => Drain::By(what.clone()),
+            (Operation::Update, Some(_)) if is_planned => Drain::No,
+            (Operation::Update, Some(what)) => Drain::Perhaps(what.clone()),
+        }
     }
 }
 
@@ -176,8 +240,47 @@ mod tests {
         let run = json!({"apiVersion": "farrier.dev/v1alpha1", "kind": "UpdateRun", "metadata": {"name": "r1"},
             "spec": {"operation": "Update", "selector": {}, "reboot": {"policy": "IfRequired"}}});
         let run: UpdateRun = serde_json::from_value(run).unwrap();
-        let plans = Plans::new(&run, &updates, None);
+        let plans = Plans::new(&run, &[], &updates, None);
         let seen = |name: &str| plans.machine(&NodeName::from(name)).changes();
         assert_eq!([seen("a"), seen("b"), seen("c")], ["bios 1 -> 2, tool 2 (new)", "none", "not planned"]);
+    }
+
+    /// Otherwise the owner of a load balancer is not told that a machine leaves it, or is told so for nothing.
+    #[test]
+    fn a_machine_is_drained_if_its_plan_says_so_and_nobody_knows_without_a_plan() {
+        let node = |name: &str, drain: serde_json::Value| -> Arc<ManagedNode> {
+            let spec =
+                json!({"type": "Linux", "addresses": [], "credentialsRef": {"name": "key"}, "drain": drain});
+            let object = json!({"apiVersion": "farrier.dev/v1alpha1", "kind": "ManagedNode",
+                "metadata": {"name": name}, "spec": spec});
+            Arc::new(serde_json::from_value(object).unwrap())
+        };
+        let nodes = [
+            node("a", json!({"kubernetesNode": "w-1"})),
+            node("b", json!({"job": {"cronJob": {"name": "drain-b"}}})),
+            node("c", json!({"http": {"url": "https://example.net/farrier?key=1"}})),
+            node("d", json!(null)),
+        ];
+        let update = |node: &str, drain: serde_json::Value| -> Arc<NodeUpdate> {
+            let spec =
+                json!({"runRef": {"name": "r1"}, "nodeRef": {"name": node}, "runner": "", "intent": "Plan"});
+            let plan = json!([{"name": "bmc", "action": "Install", "from": "1", "to": "2"}]);
+            let status = json!({"leases": 0, "plan": plan, "drain": drain});
+            let object = json!({"apiVersion": "farrier.dev/v1alpha1", "kind": "NodeUpdate",
+                "metadata": {"name": format!("r1-{node}")}, "spec": spec, "status": status});
+            Arc::new(serde_json::from_value(object).unwrap())
+        };
+        let planned = json!({"state": "Planned", "what": "Node w-1", "round": 0});
+        let updates = [update("a", planned), update("b", json!(null)), update("d", json!(null))];
+        let seen = |operation: &str| {
+            let run = json!({"apiVersion": "farrier.dev/v1alpha1", "kind": "UpdateRun", "metadata": {"name": "r1"},
+                "spec": {"operation": operation, "selector": {}}});
+            let run: UpdateRun = serde_json::from_value(run).unwrap();
+            let plans = Plans::new(&run, &nodes, &updates, None);
+            ["a", "b", "c", "d"].map(|name| plans.machine(&NodeName::from(name)).drain.cell())
+        };
+        let of_update = ["Node w-1", "no", "if disrupted: https://example.net/farrier", "no"];
+        assert_eq!(seen("Update"), of_update);
+        assert_eq!(seen("Stage"), ["no"; 4]);
     }
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 const HEAD: [&str; 8] =
     ["STAGE", "MACHINES", "BEGINS", "ENDS", "SUCCEEDED", "FAILED", "UNREACHABLE", "NOT BEGUN"];
 
-const MACHINES_HEAD: [&str; 7] = ["NODE", "STAGE", "BEGINS", "ENDS", "DURATION", "RESTARTS", "CHANGES"];
+const MACHINES_HEAD: [&str; 8] =
+    ["NODE", "STAGE", "BEGINS", "ENDS", "DURATION", "RESTARTS", "DRAINED", "CHANGES"];
 
 /// How many machines of the critical path are named at each of its ends.
 const FEW: usize = 3;
@@ -53,7 +54,7 @@ impl Report<'_> {
         text
     }
 
-    /// Renders a table of the machines: who is worked on when, what is changed, and who restarts.
+    /// Renders a table of the machines: who is worked on when, who restarts or is drained, and what is changed.
     pub(super) fn machines(&self) -> String {
         let line = |played: &PlayedNode| {
             let time = |time: Option<Millis>| time.map_or_else(|| "never".to_owned(), |time| self.time(time));
@@ -67,6 +68,7 @@ impl Report<'_> {
                 time(work.map(|span| span.ended)),
                 if played.known { "known" } else { "assumed" }.to_owned(),
                 planned.restarts.word().to_owned(),
+                planned.drain.cell(),
                 planned.changes(),
             ]
         };
@@ -95,6 +97,7 @@ impl Report<'_> {
                 "result": played.work.as_ref().map(|work| name(work.fate)), "durationKnown": played.known,
                 "planned": planned.components.is_some(), "changes": planned.installed(),
                 "restarts": planned.restarts.word(),
+                "drained": planned.drain.word(), "drainedBy": planned.drain.what(),
             })
         };
         let (reason, message) = match ending {

@@ -89,10 +89,9 @@ impl<'a> JobHook<'a> {
     fn build(&self, from: &CronJob, name: &str, record: Record, aim: Aim) -> Job {
         let template = from.spec.as_ref().map(|spec| spec.job_template.clone()).unwrap_or_default();
         let metadata = template.metadata.unwrap_or_default();
-        let left = (record.until.since(attempt::now()) + GRACE).as_secs();
-        let left = i64::try_from(left).unwrap_or(i64::MAX);
         let mut spec = template.spec.unwrap_or_default();
-        spec.active_deadline_seconds = Some(spec.active_deadline_seconds.map_or(left, |own| own.min(left)));
+        let left = record.until.since(attempt::now());
+        spec.active_deadline_seconds = Some(lasts(left, spec.active_deadline_seconds));
         self.add_environment(&mut spec, name, record, aim);
         Job {
             metadata: ObjectMeta {
@@ -151,6 +150,12 @@ impl<'a> JobHook<'a> {
     }
 }
 
+/// Returns for how many seconds a Job may run at most: `own` is what its template says.
+fn lasts(left: Duration, own: Option<i64>) -> i64 {
+    let left = i64::try_from((left + GRACE).as_secs()).unwrap_or(i64::MAX);
+    own.map_or(left, |own| own.min(left))
+}
+
 /// Returns whether a Job has succeeded, or why not; `None`: it has not ended.
 fn ended(job: &Job) -> Option<Result<(), String>> {
     let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
@@ -172,5 +177,50 @@ fn outcome(job: &Job, name: &str, record: Record) -> Answer {
             Answer::Failed(format!("Job {name} has failed: {why}; look at the logs of its pods"))
         }
         None => Answer::NotYet(format!("Job {name} to end")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farrier_update::Millis;
+    use farrier_update::drain::State;
+    use serde_json::json;
+
+    /// Otherwise the cluster ends the Job before the deadline, and a drain that takes too long is not tried again.
+    #[test]
+    fn a_job_ends_by_itself_or_after_the_deadline() {
+        for millis in [0, 1, 999, 1000, 5900] {
+            let left = Duration::from_millis(millis);
+            let seconds = u64::try_from(lasts(left, None)).unwrap();
+            // The cluster may count from up to a second before its beginning.
+            assert!(Duration::from_secs(seconds - 1) >= left, "{left:?}: {seconds}");
+        }
+        assert_eq!((lasts(Duration::from_mins(1), Some(7)), lasts(Duration::ZERO, Some(7))), (7, 2));
+    }
+
+    /// Otherwise a machine is changed while a Job still drains it; or a user who has to raise the timeout is sent to the
+    /// logs of pods that were only slow.
+    #[test]
+    fn only_a_job_that_has_ended_by_itself_has_succeeded_or_failed() {
+        let job = |condition: &str, is: &str| -> Job {
+            let condition = json!({"type": condition, "status": is, "message": "said"});
+            serde_json::from_value(json!({"status": {"conditions": [condition]}})).unwrap()
+        };
+        let record = |until| Record { state: State::Draining, round: 1, since: Millis(0), until };
+        let (late, early) = (record(attempt::now()), record(attempt::now().after(Duration::from_hours(1))));
+        assert_eq!(outcome(&job("Complete", "True"), "j", early), Answer::Done);
+        assert_eq!(outcome(&job("Complete", "True"), "j", late), Answer::Done);
+        assert!(matches!(outcome(&job("Failed", "True"), "j", early), Answer::Failed(_)));
+        for (condition, is, record) in [
+            ("Failed", "True", late),
+            ("Failed", "False", early),
+            ("Complete", "False", early),
+            ("FailureTarget", "True", early),
+            ("Suspended", "True", early),
+        ] {
+            let found = outcome(&job(condition, is), "j", record);
+            assert!(matches!(found, Answer::NotYet(_)), "{condition} {is}: {found:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Parses the command line, dispatches the command, and prints the error chain on failure.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use farrier::{cmd, telemetry};
 use std::process::ExitCode;
 
@@ -17,6 +17,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Status(cmd::status::Args),
+    Pause(cmd::steer::Pause),
+    Resume(cmd::steer::Resume),
+    Cancel(cmd::steer::Cancel),
+    Approve(cmd::steer::Approve),
+    Retry(cmd::steer::Retry),
     Operator(Box<cmd::operator::Args>),
     Crd(cmd::crd::Args),
     Ports(Box<cmd::ports::Args>),
@@ -28,7 +34,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parsed();
     // Dropped at the end of main, which sends the spans that are still buffered.
     let _telemetry = match telemetry::init(cli.log) {
         Ok(telemetry) => telemetry,
@@ -42,6 +48,12 @@ fn main() -> ExitCode {
     // installed.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     match cli.command {
+        Command::Status(args) => said(block_on(cmd::status::run(&args))),
+        Command::Pause(args) => said(block_on(cmd::steer::pause(&args))),
+        Command::Resume(args) => said(block_on(cmd::steer::resume(&args))),
+        Command::Cancel(args) => said(block_on(cmd::steer::cancel(&args))),
+        Command::Approve(args) => said(block_on(cmd::steer::approve(&args))),
+        Command::Retry(args) => said(block_on(cmd::steer::retry(&args))),
         Command::Crd(args) => said(cmd::crd::run(&args)),
         Command::Ports(args) => said(block_on(cmd::ports::run(&args))),
         Command::Rehearse(args) => said(block_on(cmd::rehearse::run(&args))),
@@ -51,6 +63,12 @@ fn main() -> ExitCode {
         Command::Operator(args) => logged(block_on(cmd::operator::run(*args))),
         Command::Uninstall(args) => logged(block_on(cmd::uninstall::run(&args))),
     }
+}
+
+/// Parses the command line. Usage lines name the program as the user has typed it.
+fn parsed() -> Cli {
+    let matches = Cli::command().bin_name(cmd::invocation::name()).get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 /// Reports the result of a command that a user runs in a terminal.

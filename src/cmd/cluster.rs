@@ -2,8 +2,8 @@
 
 use crate::failure::chain;
 use anyhow::Context as _;
-use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -55,6 +55,67 @@ impl Options {
         config.reset_reader_on_write = true;
         Ok(config)
     }
+
+    /// Connects to the cluster. Without a namespace it is the one of the context.
+    ///
+    /// # Errors
+    /// When there is no kubeconfig, or it cannot be used.
+    pub(super) async fn connect(&self, namespace: Option<&str>) -> anyhow::Result<Connection> {
+        let config = self.config().await?;
+        let server = config.cluster_url.to_string();
+        let namespace = namespace.unwrap_or(&config.default_namespace).to_owned();
+        let client = Client::try_from(config).context("failed to set up the connection to the cluster")?;
+        Ok(Connection { client, namespace, server })
+    }
+}
+
+/// Where a command looks: cluster and namespace, by the flags of kubectl.
+#[derive(Debug, clap::Args)]
+pub struct Scope {
+    /// Namespace. Default: the one of the kubeconfig's context.
+    #[arg(short, long)]
+    namespace: Option<String>,
+
+    #[command(flatten)]
+    cluster: Options,
+}
+
+impl Scope {
+    /// Connects to the cluster.
+    ///
+    /// # Errors
+    /// When there is no kubeconfig, or it cannot be used.
+    pub(super) async fn connect(&self) -> anyhow::Result<Connection> {
+        self.cluster.connect(self.namespace.as_deref()).await
+    }
+
+    /// Returns the flags that another command needs to look at the same place.
+    pub(super) fn flags(&self, namespace: &str) -> String {
+        let Options { kubeconfig, context } = &self.cluster;
+        let kubeconfig = kubeconfig.as_ref().map(|path| ("--kubeconfig", path.display().to_string()));
+        let context = context.clone().map(|context| ("--context", context));
+        let given = [Some(("-n", namespace.to_owned())), context, kubeconfig];
+        let words: Vec<String> =
+            given.into_iter().flatten().map(|(flag, value)| format!("{flag} {}", quoted(&value))).collect();
+        words.join(" ")
+    }
+}
+
+/// Returns a word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A connection to the API server, for objects of one namespace.
+pub(super) struct Connection {
+    pub(super) client: Client,
+    pub(super) namespace: String,
+    /// URL of the API server, for messages.
+    pub(super) server: String,
 }
 
 /// Returns the error of a question that the API server has not answered, without the client's decoration.

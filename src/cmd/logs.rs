@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ListParams;
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, ResourceExt as _};
 use reader::{Answer, Reader};
 use std::time::Duration;
 
@@ -33,14 +33,10 @@ const MAX_NAMED: usize = 10;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    cluster: cluster::Options,
+    scope: cluster::Scope,
 
     /// Name of the NodeUpdate, or the beginning of its name if no other begins like that.
     node_update: String,
-
-    /// Namespace of the NodeUpdate. Default: the one of the kubeconfig's context.
-    #[arg(short, long)]
-    namespace: Option<String>,
 
     /// Go on until the NodeUpdate has ended.
     #[arg(short, long)]
@@ -66,10 +62,7 @@ fn span(text: &str) -> Result<SignedDuration, String> {
 /// # Errors
 /// When there is no such NodeUpdate or no log of it, or the cluster cannot be asked.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
-    let config = args.cluster.config().await?;
-    let server = config.cluster_url.to_string();
-    let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config).context("failed to set up the connection to the cluster")?;
+    let cluster::Connection { client, namespace, server } = args.scope.connect().await?;
     let updates: Api<NodeUpdate> = Api::namespaced(client.clone(), &namespace);
     let asking = |error| cluster::unanswered(error, &server);
     let update = find(&updates, &args.node_update, &namespace).await?.map_err(asking)?;

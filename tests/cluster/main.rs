@@ -22,6 +22,7 @@
 
 mod arrivals;
 mod columns;
+mod commands;
 mod definitions;
 mod exposed;
 mod fields;

@@ -4,8 +4,8 @@ use super::subject::Input;
 use crate::api::{ManagedNode, UpdateRun};
 use crate::cmd::cluster;
 use anyhow::Context as _;
+use kube::Api;
 use kube::api::ListParams;
-use kube::{Api, Client};
 
 /// The objects to look up.
 #[derive(Debug, Clone, Copy)]
@@ -24,10 +24,7 @@ pub(super) async fn find(
     namespace: Option<&str>,
     query: &Query<'_>,
 ) -> anyhow::Result<Input> {
-    let config = cluster.config().await?;
-    let server = config.cluster_url.to_string();
-    let namespace = namespace.unwrap_or(&config.default_namespace).to_owned();
-    let client = Client::try_from(config).context("failed to set up the connection to the cluster")?;
+    let cluster::Connection { client, namespace, server } = cluster.connect(namespace).await?;
     let nodes: Api<ManagedNode> = Api::namespaced(client.clone(), &namespace);
     let asking = |error| cluster::unanswered(error, &server);
     match query {

@@ -1,11 +1,11 @@
 //! Renders a rehearsal.
 
 use super::machines::Plans;
+use crate::cmd::table::{aligned, in_words};
 use anyhow::Context as _;
 use farrier_update::rehearsal::{Ending, Fate, Model, Permille, PlayedNode, Rehearsal, Span, StageSpan};
 use farrier_update::{Millis, Reason, Window};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 const HEAD: [&str; 8] =
     ["STAGE", "MACHINES", "BEGINS", "ENDS", "SUCCEEDED", "FAILED", "UNREACHABLE", "NOT BEGUN"];
@@ -222,34 +222,6 @@ impl Report<'_> {
     fn relative(&self, time: Millis) -> String {
         format!("+{}", in_words(time.since(self.rehearsal.began)))
     }
-}
-
-/// Renders a table with columns of equal width.
-fn aligned<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let lines: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
-    let mut widths = [0; N];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.len());
-        }
-    }
-    let mut text = String::new();
-    for line in &lines {
-        let cells: Vec<String> =
-            line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// Returns a duration as users write it.
-fn in_words(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
-    let words: Vec<String> =
-        parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
-    if words.is_empty() { "0s".to_owned() } else { words.concat() }
 }
 
 fn percent(rate: Permille) -> String {

@@ -28,10 +28,7 @@ impl Objects {
         namespace: Option<&str>,
         name: &str,
     ) -> anyhow::Result<Self> {
-        let config = cluster.config().await?;
-        let server = config.cluster_url.to_string();
-        let namespace = namespace.unwrap_or(&config.default_namespace).to_owned();
-        let client = Client::try_from(config).context("failed to set up the connection to the cluster")?;
+        let cluster::Connection { client, namespace, server } = cluster.connect(namespace).await?;
         let asking = |error| cluster::unanswered(error, &server);
         let runs: Api<UpdateRun> = Api::namespaced(client.clone(), &namespace);
         let run = runs.get_opt(name).await.map_err(asking)?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 /// Updates firmware, drivers and software on bare-metal machines that are not nodes of the cluster.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(name = "farrier", version, about, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -23,6 +23,9 @@ enum Command {
     Cancel(cmd::steer::Cancel),
     Approve(cmd::steer::Approve),
     Retry(cmd::steer::Retry),
+    Nodes(cmd::nodes::Args),
+    Completion(cmd::completion::Completion),
+    Man(cmd::completion::Man),
     Operator(Box<cmd::operator::Args>),
     Crd(cmd::crd::Args),
     Ports(Box<cmd::ports::Args>),
@@ -54,6 +57,9 @@ fn main() -> ExitCode {
         Command::Cancel(args) => said(block_on(cmd::steer::cancel(&args))),
         Command::Approve(args) => said(block_on(cmd::steer::approve(&args))),
         Command::Retry(args) => said(block_on(cmd::steer::retry(&args))),
+        Command::Nodes(args) => said(block_on(cmd::nodes::run(&args))),
+        Command::Completion(args) => said(cmd::completion::completion(&args, Cli::command())),
+        Command::Man(args) => said(cmd::completion::man(&args, Cli::command())),
         Command::Crd(args) => said(cmd::crd::run(&args)),
         Command::Ports(args) => said(block_on(cmd::ports::run(&args))),
         Command::Rehearse(args) => said(block_on(cmd::rehearse::run(&args))),

@@ -1,4 +1,4 @@
-//! What `farrier status` shows of runs that are in files.
+//! What `farrier status` and `farrier nodes` show of objects that are in files, and how the program is called.
 //!
 //! `UPDATE_EXPECT=1` rewrites the expected output; review the difference before committing it.
 
@@ -9,7 +9,8 @@
     reason = "tests: a panic is how a test fails"
 )]
 
-use farrier::api::{NodeUpdate, UpdateRun};
+use farrier::api::{ManagedNode, NodeUpdate, UpdateRun};
+use farrier::cmd::nodes::table::{self, Namespaces, Width};
 use farrier::cmd::status::summary::{Prompt, State, Summary};
 use farrier::cmd::status::text::{Look, changes, render};
 use serde_json::{Value, json};
@@ -71,6 +72,45 @@ fn runs_are_shown_as_committed() {
     expect("rollout-lines.txt", &(changes(None, &rollout).join("\n") + "\n"));
     expect("rollout.json", &(serde_json::to_string_pretty(&rollout).unwrap() + "\n"));
     expect("failed.txt", &render(&summary("failed.yaml", |_| ()), now(), PLAIN));
+}
+
+/// Who is behind, who does not answer and who was never looked at must not look alike.
+#[test]
+fn machines_are_shown_as_committed() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/status/fleet.yaml");
+    let nodes: Vec<ManagedNode> =
+        serde_saphyr::from_multiple(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let rows = table::rows(&nodes);
+    expect("fleet.txt", &table::render(&rows, now(), Namespaces::Hidden, Width::Narrow));
+    expect("fleet-wide.txt", &table::render(&rows, now(), Namespaces::Shown, Width::Wide));
+    expect("fleet.json", &(serde_json::to_string_pretty(&rows).unwrap() + "\n"));
+}
+
+/// A shell refuses the script of another one, and a page that is missing is missed when somebody needs help.
+#[test]
+fn shells_and_man_know_every_command() {
+    let farrier = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_farrier")).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    for (shell, begins) in
+        [("bash", "_farrier() {"), ("zsh", "#compdef farrier"), ("fish", "# Print an optspec")]
+    {
+        let (code, script) = farrier(&["completion", shell]);
+        assert!(
+            code == Some(0) && script.starts_with(begins) && script.contains("approve"),
+            "{shell}: {script}"
+        );
+    }
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().to_str().unwrap();
+    assert_eq!(farrier(&["man", directory]).0, Some(0));
+    for page in ["farrier.1", "farrier-status.1", "farrier-approve.1", "farrier-nodes.1"] {
+        let text = std::fs::read_to_string(place.path().join(page)).unwrap();
+        assert!(text.contains(".SH SYNOPSIS"), "{page}: {text}");
+    }
+    assert_eq!(farrier(&["man", &format!("{directory}/none")]).0, Some(1));
+    assert_eq!(farrier(&["completion", "cmd.exe"]).0, Some(2));
 }
 
 /// The page of the commands shows what they print.

@@ -143,3 +143,24 @@ async fn the_status_of_a_run_is_for_people_and_for_scripts() {
     })
     .await;
 }
+
+/// Machines of another rack or team would be shown, or none at all.
+#[tokio::test]
+async fn machines_are_listed_by_label_and_namespace() {
+    server(async |server| {
+        assert!(works(server, "nodes").await.starts_with("no ManagedNodes in namespace "));
+        let mut object = Table::of("ManagedNode").base;
+        for (name, rack) in [("db-1", "r1"), ("db-2", "r2")] {
+            object["metadata"] = json!({"name": name, "labels": {"rack": rack}});
+            server.create(&Definition::of("ManagedNode"), &object, false).await.expect("a machine");
+        }
+        let all = "managednode.farrier.dev/db-1\nmanagednode.farrier.dev/db-2\n";
+        assert_eq!(works(server, "nodes -o name").await, all);
+        assert_eq!(works(server, "nodes -o name -l rack=r2").await, "managednode.farrier.dev/db-2\n");
+        let seen: Value = serde_json::from_str(&works(server, "nodes -o json").await).expect("JSON");
+        assert_eq!((&seen[1]["name"], &seen[1]["reachable"]), (&json!("db-2"), &json!("Unknown")));
+        let (code, said) = typed(server, "nodes -A").await;
+        assert!(code == 2 && said.contains("cannot be used with"), "{said}");
+    })
+    .await;
+}

@@ -117,10 +117,11 @@ fn shells_and_man_know_every_command() {
 #[test]
 fn the_page_shows_what_is_printed() {
     let page = include_str!("../docs/cli.md");
-    assert!(
-        page.contains(include_str!("status/rollout.txt")),
-        "copy tests/status/rollout.txt to docs/cli.md"
-    );
+    for (file, text) in
+        [("rollout", include_str!("status/rollout.txt")), ("fleet", include_str!("status/fleet.txt"))]
+    {
+        assert!(page.contains(text), "copy tests/status/{file}.txt to docs/cli.md");
+    }
 }
 
 /// Colour must not carry anything that the text does not.

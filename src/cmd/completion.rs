@@ -10,7 +10,7 @@ use std::path::PathBuf;
 ///
 /// Examples:
 ///   source <(farrier completion bash)
-///   farrier completion zsh > "${fpath[1]}/_farrier"
+///   farrier completion zsh > /usr/local/share/zsh/site-functions/_farrier
 ///   farrier completion fish > ~/.config/fish/completions/farrier.fish
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

@@ -10,7 +10,7 @@ use kube::Api;
 use kube::api::ListParams;
 use std::io::Write as _;
 
-/// Show the machines: type, whether they are reachable and in their baseline, what they are behind by, their last run.
+/// Show the machines: type, whether they are reachable and in their baseline, what is wrong, their last run.
 ///
 /// Exit codes: 0 they were shown, even if there is none; 1 they could not be shown; 2 the command line is wrong.
 /// Needs the right list on managednodes, in the namespace or with -A in all.
@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     all_namespaces: bool,
 
-    /// Output format. Wide also has address, operating system and the message of the machine's state.
+    /// Output format. Wide also has address and operating system.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Format,
 }

@@ -21,7 +21,7 @@ pub enum Namespaces {
 pub enum Width {
     /// What fits on a terminal.
     Narrow,
-    /// Address, operating system and message besides.
+    /// Address and operating system besides.
     Wide,
 }
 
@@ -40,8 +40,6 @@ pub struct Row {
     pub reachable: String,
     /// Whether it has the baseline that was last applied to it: True, False or Unknown.
     pub in_baseline: String,
-    /// What it lacks of it, or why that is not known.
-    pub behind: String,
     /// The baseline that was last applied to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
@@ -61,7 +59,9 @@ pub struct Row {
     /// Its operating system, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub os: Option<String>,
-    /// Why it cannot be used, or how it was reached.
+    /// Reason of the message, one of the documented ones; empty if nothing is wrong.
+    pub reason: String,
+    /// Why it cannot be used; of one that can be used, what it lacks of its baseline, or why that is not known.
     pub message: String,
 }
 
@@ -76,16 +76,17 @@ fn row(node: &ManagedNode) -> Row {
     let status = node.status.clone().unwrap_or_default();
     let find = |type_: &str| condition::find(&status.conditions, type_);
     let value = |type_: &str| find(type_).map_or_else(|| "Unknown".to_owned(), |c| c.status.clone());
-    let compared = find("InBaseline").filter(|c| c.status != "True");
+    let unusable = find("Ready").filter(|c| c.status == "False");
+    let wrong = unusable.or_else(|| find("InBaseline").filter(|c| c.status != "True"));
     Row {
         namespace: node.namespace().unwrap_or_default(),
         name: node.name_any(),
         type_: node.spec.type_.to_string(),
         reachable: value("Reachable"),
         in_baseline: value("InBaseline"),
-        behind: compared.map(|c| c.message.clone()).unwrap_or_default(),
         baseline: status.baseline.as_ref().map(|baseline| baseline.name.clone()),
-        message: find("Ready").or_else(|| find("Reachable")).map(|c| c.message.clone()).unwrap_or_default(),
+        reason: wrong.map(|c| c.reason.clone()).unwrap_or_default(),
+        message: wrong.map(|c| c.message.clone()).unwrap_or_default(),
         last_run: status.last_run,
         last_seen: status.last_seen,
         created_at: node.metadata.creation_timestamp.clone(),
@@ -111,19 +112,9 @@ pub fn render(rows: &[Row], now: Timestamp, namespaces: Namespaces, width: Width
     let cells = rows.iter().map(|row| cells(row, now, namespaces));
     match width {
         Width::Narrow => aligned(
-            [
-                name,
-                "TYPE",
-                "REACHABLE",
-                "IN BASELINE",
-                "BASELINE",
-                "LAST RUN",
-                "LAST SEEN",
-                "AGE",
-                "BEHIND BY",
-            ],
-            cells.map(|[name, type_, reachable, current, baseline, run, seen, age, behind, _, _, _]| {
-                [name, type_, reachable, current, baseline, run, seen, age, behind]
+            [name, "TYPE", "REACHABLE", "IN BASELINE", "BASELINE", "LAST RUN", "LAST SEEN", "AGE", "MESSAGE"],
+            cells.map(|[name, type_, reachable, current, baseline, run, seen, age, _, _, message]| {
+                [name, type_, reachable, current, baseline, run, seen, age, message]
             }),
         ),
         Width::Wide => aligned(
@@ -136,7 +127,6 @@ pub fn render(rows: &[Row], now: Timestamp, namespaces: Namespaces, width: Width
                 "LAST RUN",
                 "LAST SEEN",
                 "AGE",
-                "BEHIND BY",
                 "ADDRESS",
                 "SYSTEM",
                 "MESSAGE",
@@ -147,7 +137,7 @@ pub fn render(rows: &[Row], now: Timestamp, namespaces: Namespaces, width: Width
 }
 
 /// Returns the cells of a machine, in the order of the wide table.
-fn cells(row: &Row, now: Timestamp, namespaces: Namespaces) -> [String; 12] {
+fn cells(row: &Row, now: Timestamp, namespaces: Namespaces) -> [String; 11] {
     let dash = || "-".to_owned();
     let ago = |at: &Option<Time>| at.as_ref().map_or_else(dash, |at| age(at.0, now));
     [
@@ -162,9 +152,8 @@ fn cells(row: &Row, now: Timestamp, namespaces: Namespaces) -> [String; 12] {
         row.last_run.clone().unwrap_or_else(dash),
         ago(&row.last_seen),
         ago(&row.created_at),
-        if row.behind.is_empty() { dash() } else { row.behind.clone() },
         row.address.clone(),
         row.os.clone().unwrap_or_else(dash),
-        row.message.clone(),
+        if row.reason.is_empty() { dash() } else { format!("{}: {}", row.reason, row.message) },
     ]
 }

@@ -1,4 +1,4 @@
-//! `farrier pause`, `resume`, `cancel`, `approve` and `retry`: what a person decides about a run.
+//! `farrier start`, `pause`, `resume`, `cancel`, `approve` and `retry`: what a person decides about a run.
 
 mod act;
 mod decide;
@@ -22,6 +22,19 @@ struct Target {
     /// Say what would be done, and do nothing. With server, the API server checks it.
     #[arg(long, value_enum, default_value = "none", value_name = "WHERE")]
     dry_run: DryRun,
+}
+
+/// Start a run with desiredState Plan: what was planned is carried out.
+///
+/// See what would be changed first: kubectl farrier rehearse RUN. A run that is paused is resumed instead.
+///
+/// Exit codes: 0 it is started, 1 it cannot be started, 2 the command line is wrong.
+/// Needs the rights get and patch on updateruns in the namespace.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Start {
+    #[command(flatten)]
+    target: Target,
 }
 
 /// Pause a run: start nothing new. What is in progress continues.
@@ -93,6 +106,14 @@ pub struct Retry {
     /// Name of the new run. Default: the name of the run with -retry, -retry-2 and so on.
     #[arg(long)]
     name: Option<String>,
+}
+
+/// Runs `farrier start`.
+///
+/// # Errors
+/// When the run does not exist or cannot be started.
+pub async fn start(args: &Start) -> anyhow::Result<()> {
+    steered(&args.target, |run| decide::desire(run, decide::Wish::Start)).await
 }
 
 /// Runs `farrier pause`.

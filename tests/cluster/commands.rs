@@ -77,6 +77,33 @@ async fn a_run_is_paused_resumed_and_cancelled_by_typing_it() {
     .await;
 }
 
+/// Nobody could carry out a plan without writing a patch, or one that is paused would go on unseen.
+#[tokio::test]
+async fn a_run_that_is_planned_is_started_by_typing_it() {
+    server(async |server| {
+        let mut object = Table::of("UpdateRun").base;
+        object["metadata"] = json!({"name": "spring"});
+        object["spec"]["desiredState"] = json!("Plan");
+        let mut object = server.create(&Definition::of("UpdateRun"), &object, false).await.expect("a run");
+        let planned = json!({"type": "Planned", "status": "True", "reason": "PlanOnly", "message": "planned",
+            "lastTransitionTime": "2026-06-01T10:00:00Z"});
+        shows(server, &mut object, json!({"conditions": [planned]})).await;
+        let next = format!("Next: farrier start spring -n {}", server.namespace);
+        let said = works(server, "status spring --watch").await;
+        assert!(said.contains("planned (PlanOnly)"), "it ends by itself: {said}");
+        let said = works(server, "status spring").await;
+        assert!(said.contains(&next), "{said}");
+        fails(server, "resume spring", "was never started; start it with farrier start spring").await;
+        fails(server, "pause spring", "is only planned").await;
+        assert_eq!(works(server, "start spring").await, "updaterun.farrier.dev/spring started\n");
+        assert_eq!(works(server, "start spring").await, "updaterun.farrier.dev/spring started already\n");
+        assert_eq!(field(server, "spring", ".spec.desiredState").await, "Run");
+        works(server, "pause spring").await;
+        fails(server, "start spring", "is paused; let it go on with farrier resume spring").await;
+    })
+    .await;
+}
+
 /// An approval could be for another plan than the one that was seen, or take back those of other stages.
 #[tokio::test]
 async fn a_stage_is_approved_for_the_plan_that_was_seen() {

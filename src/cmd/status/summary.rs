@@ -250,9 +250,7 @@ fn next(summary: &Summary, prompt: &Prompt) -> Option<String> {
     let awaiting = summary.stages.iter().find(|stage| stage.state == StageState::AwaitingApproval);
     match (summary.state, awaiting, &summary.plan_digest) {
         (State::Paused, _, _) => Some(format!("{program} resume {run} {flags}")),
-        (State::Planned, _, _) => Some(format!(
-            "kubectl patch updaterun {run} {flags} --type=merge -p '{{\"spec\":{{\"desiredState\":\"Run\"}}}}'"
-        )),
+        (State::Planned, _, _) => Some(format!("{program} start {run} {flags}")),
         (State::Failed, _, _) if summary.counts.total > summary.counts.succeeded => {
             Some(format!("{program} retry {run} {flags}"))
         }

@@ -22,6 +22,7 @@ pub(super) type Decision = Result<Change, String>;
 /// What a person wishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
+    Start,
     Pause,
     Resume,
     Cancel,
@@ -30,6 +31,7 @@ pub(super) enum Wish {
 impl Wish {
     fn verb(self) -> &'static str {
         match self {
+            Self::Start => "started",
             Self::Pause => "paused",
             Self::Resume => "resumed",
             Self::Cancel => "cancelled",
@@ -48,16 +50,21 @@ pub(super) fn desire(run: &UpdateRun, wish: Wish) -> Decision {
         Ok(Change { patch, done: done.to_owned() })
     };
     match (wish, run.spec.desired_state) {
-        (Wish::Pause | Wish::Resume, DesiredState::Cancel) => {
+        (Wish::Start | Wish::Pause | Wish::Resume, DesiredState::Cancel) => {
             Err(format!("UpdateRun {name} is being cancelled, which is final, so it cannot be {verb}"))
         }
         (Wish::Pause, DesiredState::Plan) => {
             Err(format!("UpdateRun {name} is only planned: nothing is started that could be paused"))
         }
         (Wish::Resume, DesiredState::Plan) => Err(format!(
-            "UpdateRun {name} is only planned and has never run; to start it: kubectl patch updaterun {name} -n {} --type=merge -p '{{\"spec\":{{\"desiredState\":\"Run\"}}}}'",
+            "UpdateRun {name} is only planned, and was never started; start it with farrier start {name} -n {}",
             run.namespace().unwrap_or_default()
         )),
+        (Wish::Start, DesiredState::Pause) => Err(format!(
+            "UpdateRun {name} is paused; let it go on with farrier resume {name} -n {}",
+            run.namespace().unwrap_or_default()
+        )),
+        (Wish::Start, DesiredState::Plan | DesiredState::Run) => set(DesiredState::Run, "started"),
         (Wish::Pause, DesiredState::Run | DesiredState::Pause) => set(DesiredState::Pause, "paused"),
         (Wish::Resume, DesiredState::Run | DesiredState::Pause) => set(DesiredState::Run, "resumed"),
         (

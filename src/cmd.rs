@@ -15,3 +15,4 @@ pub mod status;
 pub mod steer;
 mod table;
 pub mod uninstall;
+pub mod why;

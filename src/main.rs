@@ -18,6 +18,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Status(cmd::status::Args),
+    Why(cmd::why::Args),
     Start(cmd::steer::Start),
     Pause(cmd::steer::Pause),
     Resume(cmd::steer::Resume),
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     match cli.command {
         Command::Status(args) => said(block_on(cmd::status::run(&args))),
+        Command::Why(args) => said(block_on(cmd::why::run(&args))),
         Command::Start(args) => said(block_on(cmd::steer::start(&args))),
         Command::Pause(args) => said(block_on(cmd::steer::pause(&args))),
         Command::Resume(args) => said(block_on(cmd::steer::resume(&args))),

@@ -1,4 +1,4 @@
-//! What `farrier status` and `farrier nodes` show of objects that are in files, and how the program is called.
+//! What `farrier status`, `farrier why` and `farrier nodes` show of objects that are in files, and how the program is called.
 //!
 //! `UPDATE_EXPECT=1` rewrites the expected output; review the difference before committing it.
 
@@ -13,6 +13,7 @@ use farrier::api::{ManagedNode, NodeUpdate, UpdateRun};
 use farrier::cmd::nodes::table::{self, Namespaces, Width};
 use farrier::cmd::status::summary::{Prompt, State, Summary};
 use farrier::cmd::status::text::{Look, changes, render};
+use farrier::cmd::why;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -86,6 +87,49 @@ fn machines_are_shown_as_committed() {
     expect("fleet.json", &(serde_json::to_string_pretty(&rows).unwrap() + "\n"));
 }
 
+/// Who asks why nothing happens must be told what is waited for, and not only that something is.
+#[test]
+fn what_is_waited_for_is_said_as_committed() {
+    let (run, updates) = objects("rollout.yaml", |_| ());
+    let mut texts = vec![why::update_run(&run, &updates, now(), &prompt()).text()];
+    let (ended, none) = objects("failed.yaml", |_| ());
+    texts.push(why::update_run(&ended, &none, now(), &prompt()).text());
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let (run, _) = objects("rollout.yaml", change);
+        why::update_run(&run, &[], now(), &prompt()).text()
+    };
+    texts.push(changed(&|run| {
+        run["metadata"]["creationTimestamp"] = json!("2026-06-01T10:18:00Z");
+        run["status"] = Value::Null;
+    }));
+    texts.push(changed(&|run| {
+        run["status"]["counts"]["inProgress"] = json!(0);
+        run["status"]["stages"][1]["state"] = json!("Soaking");
+        run["status"]["stages"][1]["until"] = json!("2026-06-01T11:20:00Z");
+        run["status"]["stages"][2]["state"] = json!("Waiting");
+        run["status"]["conditions"][0]["reason"] = json!("Soaking");
+        run["status"]["conditions"][0]["message"] = json!("stage first soaks until 2026-06-01T11:20:00Z");
+        run["status"]["waiting"] = json!([]);
+    }));
+    let documents = |name: &str| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/status").join(name);
+        std::fs::read_to_string(file).unwrap()
+    };
+    expect("why-runs.txt", &texts.join("---\n"));
+    let updates: Vec<NodeUpdate> = serde_saphyr::from_multiple(&documents("why.yaml")).unwrap();
+    let texts: Vec<String> = updates.iter().map(|u| why::node_update(u, now(), &prompt()).text()).collect();
+    expect("why-nodeupdates.txt", &texts.join("---\n"));
+    let nodes: Vec<ManagedNode> = serde_saphyr::from_multiple(&documents("fleet.yaml")).unwrap();
+    let own = |node: &ManagedNode| {
+        let own = |u: &&NodeUpdate| {
+            u.spec.node_ref.name == "db-02" && node.metadata.name.as_deref() == Some("db-02")
+        };
+        updates.iter().filter(own).cloned().collect::<Vec<_>>()
+    };
+    let texts: Vec<String> = nodes.iter().map(|n| why::node(n, &own(n), now(), &prompt()).text()).collect();
+    expect("why-managednodes.txt", &texts.join("---\n"));
+}
+
 /// A shell refuses the script of another one, and a page that is missing is missed when somebody needs help.
 #[test]
 fn shells_and_man_know_every_command() {
@@ -122,6 +166,8 @@ fn the_page_shows_what_is_printed() {
     {
         assert!(page.contains(text), "copy tests/status/{file}.txt to docs/cli.md");
     }
+    let first = include_str!("status/why-nodeupdates.txt").split("---\n").next().unwrap();
+    assert!(page.contains(first), "copy the beginning of tests/status/why-nodeupdates.txt to docs/cli.md");
 }
 
 /// Colour must not carry anything that the text does not.

@@ -171,6 +171,42 @@ async fn the_status_of_a_run_is_for_people_and_for_scripts() {
     .await;
 }
 
+/// Somebody who is woken at night asks about one object, and would get no answer or that of another one.
+#[tokio::test]
+async fn objects_say_why_they_are_as_they_are() {
+    server(async |server| {
+        run(server, "spring", json!({})).await;
+        let said = works(server, "why ur/spring").await;
+        assert!(
+            said.starts_with("UpdateRun spring in namespace ") && said.contains(" is pending since 2"),
+            "{said}"
+        );
+        let mut machine = Table::of("ManagedNode").base;
+        machine["metadata"] = json!({"name": "db-1"});
+        server.create(&Definition::of("ManagedNode"), &machine, false).await.expect("a machine");
+        let said = works(server, "why managednode.farrier.dev/db-1").await;
+        assert!(said.contains("was never connected to. No run has this machine at present"), "{said}");
+        for (name, node) in [("spring-db-1", "db-1"), ("spring-db-2", "db-2")] {
+            let mut update = Table::of("NodeUpdate").base;
+            update["metadata"] = json!({"name": name});
+            update["spec"]["runRef"] = json!({"name": "spring"});
+            update["spec"]["nodeRef"] = json!({"name": node});
+            server.create(&Definition::of("NodeUpdate"), &update, false).await.expect("a NodeUpdate");
+        }
+        let said = works(server, "why mn/db-1").await;
+        let next = format!("Next: farrier why nodeupdate/spring-db-1 -n {}", server.namespace);
+        assert!(said.contains("Run spring is about to work on it.") && said.contains(&next), "{said}");
+        let said = works(server, "why nodeupdate/spring-db-1").await;
+        assert!(
+            said.starts_with("NodeUpdate spring-db-1 (machine db-1, run spring) waits for runner"),
+            "{said}"
+        );
+        fails(server, "why nu/spring-db-9", "there is no NodeUpdate spring-db-9 in the namespace").await;
+        assert_eq!(typed(server, "why pod/spring").await.0, 2);
+    })
+    .await;
+}
+
 /// Machines of another rack or team would be shown, or none at all.
 #[tokio::test]
 async fn machines_are_listed_by_label_and_namespace() {

@@ -121,7 +121,8 @@ fn bar(ended: u32, total: u32) -> String {
     format!("[{}{}] {percent:3}%", times("#", full), times(".", BAR - full))
 }
 
-fn counts(summary: &Summary) -> String {
+/// Returns the numbers of machines in words.
+pub(in crate::cmd) fn counts(summary: &Summary) -> String {
     let counts = summary.counts;
     let named = [
         (counts.succeeded, "succeeded"),
@@ -161,13 +162,13 @@ fn row(machine: &Machine, now: Timestamp) -> [String; 6] {
 }
 
 /// Says what a machine waits for in the midst of its work.
-fn waits_for(machine: &Machine, now: Timestamp) -> Option<String> {
+pub(in crate::cmd) fn waits_for(machine: &Machine, now: Timestamp) -> Option<String> {
     if let Some(waiting) = &machine.waiting {
         let holder =
             waiting.holder.as_ref().map(|holder| format!(", held by {} (pid {})", holder.name, holder.pid));
         let until = waiting.until.as_ref().map(|until| format!(", gives up in {}", age(now, until.0)));
         return Some(format!(
-            "{} ({}) since {}{}{}",
+            "{} ({}) for {}{}{}",
             waiting.what,
             waiting.reason,
             age(waiting.since.0, now),
@@ -182,31 +183,56 @@ fn waits_for(machine: &Machine, now: Timestamp) -> Option<String> {
 /// Renders a line for each machine.
 fn each(notes: &[NodeNote], now: Timestamp) -> String {
     let line = |note: &NodeNote| {
-        let since = note.since.as_ref().map(|since| format!(" (since {})", age(since.0, now)));
+        let since = note.since.as_ref().map(|since| format!(" (for {})", age(since.0, now)));
         [note.node.clone(), note.reason.clone(), format!("{}{}", note.message, since.unwrap_or_default())]
     };
     aligned(["NODE", "REASON", "MESSAGE"], notes.iter().map(line))
 }
 
+/// Machines about which the same is said.
+pub(in crate::cmd) struct Group<'a> {
+    pub(in crate::cmd) reason: &'a str,
+    pub(in crate::cmd) message: &'a str,
+    /// The earliest time since when one of them waits.
+    pub(in crate::cmd) since: Option<Timestamp>,
+    nodes: Vec<&'a str>,
+}
+
+impl Group<'_> {
+    /// Returns the number of machines.
+    pub(in crate::cmd) fn count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Returns the names of the first machines, and the number of further ones.
+    pub(in crate::cmd) fn names(&self) -> String {
+        let few: Vec<&str> = self.nodes.iter().take(FEW).copied().collect();
+        let more = self.nodes.len() - few.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}{more}", few.join(", "))
+    }
+}
+
+/// Groups machines by what is said about them, in the order of reasons.
+pub(in crate::cmd) fn groups(notes: &[NodeNote]) -> Vec<Group<'_>> {
+    let mut groups: BTreeMap<(&str, &str), Group<'_>> = BTreeMap::new();
+    for note in notes {
+        let (reason, message) = (note.reason.as_str(), note.message.as_str());
+        let new = || Group { reason, message, since: None, nodes: Vec::new() };
+        let group = groups.entry((reason, message)).or_insert_with(new);
+        group.nodes.push(&note.node);
+        group.since = group.since.into_iter().chain(note.since.as_ref().map(|since| since.0)).min();
+    }
+    groups.into_values().collect()
+}
+
 /// Renders a line for each reason, with the first machines that wait for it.
 fn grouped(notes: &[NodeNote], now: Timestamp) -> String {
-    let mut groups: BTreeMap<(&str, &str), Vec<&NodeNote>> = BTreeMap::new();
-    for note in notes {
-        groups.entry((&note.reason, &note.message)).or_default().push(note);
-    }
-    let line = |((reason, message), notes): (&(&str, &str), &Vec<&NodeNote>)| {
-        let names: Vec<&str> = notes.iter().take(FEW).map(|note| note.node.as_str()).collect();
-        let more = notes.len() - names.len();
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let since = notes.iter().filter_map(|note| note.since.as_ref()).map(|since| since.0).min();
-        [
-            format!("{}{more}", names.join(", ")),
-            (*reason).to_owned(),
-            since.map_or_else(|| "-".to_owned(), |since| age(since, now)),
-            (*message).to_owned(),
-        ]
+    let line = |group: Group<'_>| {
+        let since = group.since.map_or_else(|| "-".to_owned(), |since| age(since, now));
+        [group.names(), group.reason.to_owned(), since, group.message.to_owned()]
     };
-    aligned(["NODES", "REASON", "SINCE", "MESSAGE"], groups.iter().map(line))
+    aligned(["NODES", "REASON", "AGE", "MESSAGE"], groups(notes).into_iter().map(line))
 }
 
 /// Colours each line.

@@ -159,8 +159,12 @@ requests_of_operator() {
     END { for (what in sum) print what, sum[what] }'
 }
 
-# decision_ms: mean time of a decision since the operators were started.
-decision_ms() {
-  metrics | awk '/^farrier_decision_duration_seconds_sum/ { sum += $NF } /^farrier_decision_duration_seconds_count/ { count += $NF }
-    END { printf "%.2f\n", count ? sum * 1000 / count : 0 }'
+# decisions FILE COUNT: since the operators were started, the mean time of a decision in ms, and the time of all of them
+# for each change of a NodeUpdate. FILE is what `writes_since` has printed for COUNT machines.
+decisions() {
+  metrics | awk -v count="$2" '
+    NR == FNR { if ($1 ~ /^nodeupdates/) changes += $2 * count; next }
+    /^farrier_decision_duration_seconds_sum/ { sum += $NF * 1000 }
+    /^farrier_decision_duration_seconds_count/ { made += $NF }
+    END { printf "decision %.2f\ndecision-change %.2f\n", made ? sum / made : 0, changes ? sum / changes : 0 }' "$1" -
 }

@@ -14,7 +14,9 @@ use super::action::{Action, Ending, Verb, is_removed};
 use super::decision::{Next, Waiting};
 use super::inventory::{ArtifactKind, Inventory};
 use super::session::{Fence, fence_of, sign_in};
-use super::verdict::{is_same_boot, is_version, judge_install, judge_reset, keep_reading, wait_for_deadline};
+use super::verdict::{
+    is_same_boot, is_version, judge_install, judge_reset, keep_reading, read_until, wait_for_deadline,
+};
 use super::view::{View, adopt, settle};
 use crate::model::Millis;
 
@@ -35,12 +37,14 @@ pub(super) fn judge(view: View<'_>, action: &Action) -> Next {
     }
     let Some(reading) = view.agreed_after(quiet) else { return keep_reading(view, action, quiet) };
     if action.verb.is_reset() {
-        // A reset that the device had accepted would have happened by then.
-        let in_time = view.agreed_after(view.deadline(action).max(quiet));
-        if in_time.is_some_and(|reading| is_same_boot(action, reading)) {
-            return settle(action, Ending::NotBegun);
-        }
-        return judge_reset(view, action, reading);
+        // A reset that the device had accepted would have happened by then: a runner that was frozen may have sent the
+        // request at any time before.
+        let late = view.deadline(action).max(quiet.after(view.observed.limits.reset));
+        return match view.agreed_after(late) {
+            Some(reading) if is_same_boot(action, reading) => settle(action, Ending::NotBegun),
+            None if is_same_boot(action, reading) => read_until(view, action, late),
+            Some(_) | None => judge_reset(view, action, reading),
+        };
     }
     if !action.is_install() && is_removed(view.observed.actions, action.id) {
         return settle(action, Ending::TakenBack);

@@ -108,7 +108,12 @@ pub(super) fn wait_for_deadline(view: View<'_>, action: &Action) -> Next {
     if view.agreed_after(deadline).is_some() {
         return settle(action, Ending::Unverified);
     }
-    if view.now() < deadline { read_slowly(view, deadline) } else { keep_reading(view, action, deadline) }
+    read_until(view, action, deadline)
+}
+
+/// Reads slowly until a time, and then until three readings agree.
+pub(super) fn read_until(view: View<'_>, action: &Action, time: Millis) -> Next {
+    if view.now() < time { read_slowly(view, time) } else { keep_reading(view, action, time) }
 }
 
 /// Reads until three readings after an event agree, and gives up when they never do. `after` is the time of the

@@ -187,7 +187,8 @@ fn waiting(world: &mut World, name: &str, end: ComponentEnd) {
     }
 }
 
-/// Checks that what earlier runs have left is named, however the attempt ended, if the device was read at the end.
+/// Checks that what earlier runs have left is named, however the attempt ended, if the device was read at the end: as
+/// kept, or as what may be left.
 pub(crate) fn earlier(world: &mut World, conclusion: &Conclusion) {
     let is_read = !matches!(conclusion.end, DeviceEnd::Away | DeviceEnd::Refused(_));
     if !is_read || !world.faults.are_none() || world.api.actions.is_empty() {
@@ -203,8 +204,16 @@ pub(crate) fn earlier(world: &mut World, conclusion: &Conclusion) {
     });
     let images = images.map(|upload| (upload.component, KeptKind::Image));
     let works = works.map(|request| (request.component, KeptKind::Waiting));
+    // Where the last readings do not agree, what was taken over may be left.
+    let may_be_left = |index: usize, verb: Verb| {
+        let left = conclusion.leftovers.iter().filter(|leftover| leftover.verb == verb);
+        left.filter_map(|leftover| actions.iter().find(|action| action.id == leftover.action))
+            .any(|action| component(action) == index)
+    };
     let is_named = |&(index, kind): &(usize, KeptKind)| {
+        let adoption = if kind == KeptKind::Image { Verb::AdoptImage } else { Verb::AdoptWork };
         conclusion.kept.iter().any(|kept| kept.component == NAMES[index] && kept.kind == kind)
+            || may_be_left(index, adoption)
     };
     let hidden = images.chain(works).find(|left| !is_named(left));
     if let Some((index, kind)) = hidden {

@@ -15,7 +15,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Creates a CronJob that is never run by time, whose Jobs do not try again.
+/// Creates a `CronJob` that is never run by time, whose Jobs do not try again.
 async fn template(site: &Site, name: &str) {
     let pod =
         json!({"restartPolicy": "Never", "containers": [{"name": "main", "image": "example.net/none"}]});

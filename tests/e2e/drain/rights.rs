@@ -56,10 +56,10 @@ impl Granted {
         let (roles, bindings) = (Api::all(site.client.clone()), Api::all(site.client.clone()));
         let (name, params) = (format!("drain-{}", site.name), PostParams::default());
         let rule = |resource: &str, verbs: &[&str]| json!({"apiGroups": [""], "resources": [resource], "verbs": verbs});
-        let role = json!({"metadata": {"name": name}, "rules": [
+        let granted = json!({"metadata": {"name": name}, "rules": [
             rule("nodes", &["get", "patch"]), rule("pods", &["list"]), rule("pods/eviction", &["create"])]});
-        let role = serde_json::from_value(role).expect("a ClusterRole");
-        roles.create(&params, &role).await.expect("a new ClusterRole");
+        let granted = serde_json::from_value(granted).expect("a ClusterRole");
+        roles.create(&params, &granted).await.expect("a new ClusterRole");
         let binding = json!({"metadata": {"name": name}, "subjects": [subject(site)],
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}});
         let binding = serde_json::from_value(binding).expect("a ClusterRoleBinding");

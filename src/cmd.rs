@@ -5,6 +5,7 @@ pub mod completion;
 pub mod conformance;
 pub mod console;
 pub mod crd;
+mod format;
 pub mod invocation;
 pub mod logs;
 pub mod nodes;

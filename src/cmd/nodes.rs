@@ -3,6 +3,7 @@
 pub mod table;
 
 use super::cluster::{self, Connection, Scope};
+use super::format::Format;
 use crate::api::ManagedNode;
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -33,16 +34,6 @@ pub struct Args {
     /// Output format. Wide also has address and operating system.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Format,
-}
-
-/// Output format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    Text,
-    Wide,
-    Json,
-    Yaml,
-    Name,
 }
 
 /// Runs the command.

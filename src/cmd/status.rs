@@ -5,6 +5,7 @@ pub mod summary;
 pub mod text;
 
 use super::cluster::{self, Connection, Scope};
+use super::format::Format;
 use super::invocation;
 use crate::api::{LABEL_RUN, NodeUpdate, UpdateRun};
 use anyhow::Context as _;
@@ -41,16 +42,6 @@ pub struct Args {
     /// Output format. Wide has a line for every machine that waits.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Format,
-}
-
-/// Output format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    Text,
-    Wide,
-    Json,
-    Yaml,
-    Name,
 }
 
 /// Runs the command.
